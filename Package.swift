@@ -1,0 +1,123 @@
+// swift-tools-version: 6.2
+// One helper per ring sets the path, the flags and, by convention, what a target may import.
+// Ring purity (Core imports no C, no socket, no clock) is checked by Tests/TidyTests.
+import PackageDescription
+
+let everywhere: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+/// Pure values: input in, actions out. May depend on Core only.
+func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/Core/\(name)", swiftSettings: everywhere)
+}
+
+/// Performs actions: sockets, files, libraries. The only ring with C and unsafe code.
+func system(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/System/\(name)", swiftSettings: everywhere)
+}
+
+/// Wiring and programs.
+func outer(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(path)", swiftSettings: everywhere)
+}
+
+func program(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: "Sources/\(path)", swiftSettings: everywhere)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], data: Bool = false) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: data ? ["Data"] : [],
+        swiftSettings: [.swiftLanguageMode(.v6), .enableExperimentalFeature("Lifetimes")])
+}
+
+/// A C library of the machine, found by pkg-config; its module map and small inline shims live in Sources/C.
+func library(_ name: String, _ pkgConfig: String, _ package: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/C/\(name)", pkgConfig: pkgConfig, providers: [.apt([package])])
+}
+
+let package = Package(
+    name: "covey",
+    products: [
+        .executable(name: "covey", targets: ["covey"]),
+        .library(name: "CoveyClient", targets: ["CoveyClient"]),
+    ],
+    targets: [
+        // C
+        .target(name: "CLinux", path: "Sources/C/CLinux"),
+        library("COpenSSL", "openssl", "libssl-dev"),
+        library("CNghttp2", "libnghttp2", "libnghttp2-dev"),
+        library("CLMDB", "lmdb", "liblmdb-dev"),
+        library("CSystemd", "libsystemd", "libsystemd-dev"),
+        library("CYAML", "yaml-0.1", "libyaml-dev"),
+        library("CCrypt", "libcrypt", "libcrypt-dev"),
+
+        // Core
+        core("Foundations"),
+        core("Wire", ["Foundations"]),
+        core("JSON", ["Foundations", "Wire"]),
+        core("HTTP1", ["Foundations"]),
+        core("GRPC", ["Foundations"]),
+        core("Raft", ["Foundations"]),
+        core("MVCC", ["Foundations", "Wire"]),
+        core("State", ["Foundations", "Wire", "JSON", "GRPC", "MVCC"]),
+        core("FileFormats", ["Foundations", "Wire"]),
+        core("Flags", ["Foundations"]),
+
+        // System
+        system("Linux", ["Foundations", "CLinux"]),
+        system("Telemetry", ["Foundations", "JSON", "Linux", "CSystemd"]),
+        system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
+        system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
+        system("Connections", [
+            "Foundations", "GRPC", "HTTP1", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine",
+        ]),
+        system("LMDBStore", ["Foundations", "MVCC", "Linux", "CLMDB"]),
+        system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
+        system("Passwords", ["Foundations", "Linux", "CCrypt"]),
+        system("PKI", ["Foundations", "Linux", "COpenSSL"]),
+        system("Systemd", ["Foundations", "Linux", "CSystemd"]),
+
+        // Outer rings
+        outer("Server", "Server", [
+            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "MVCC", "State", "FileFormats", "Flags", "Linux",
+            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd",
+        ]),
+        outer("CoveyClient", "Client", [
+            "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
+        ]),
+        outer("Control", "Control", [
+            "Foundations", "Wire", "JSON", "GRPC", "Flags", "FileFormats", "Linux", "Telemetry", "LMDBStore", "DiskLog",
+            "MVCC", "State", "CoveyClient",
+        ]),
+        program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
+
+        // Testing
+        outer("Testing", "Testing/Testing", ["Foundations", "Linux"]),
+        program("protogen", "Testing/protogen", ["Foundations"]),
+        program("covey-bench", "Testing/bench", [
+            "Foundations", "Wire", "GRPC", "Linux", "Connections", "TLSEngine", "Testing", "CoveyClient",
+        ]),
+        program("covey-sim", "Testing/sim", ["Foundations", "Raft", "Testing"]),
+
+        tests("FoundationsTests", ["Foundations"]),
+        tests("WireTests", ["Wire", "JSON", "Foundations"], data: true),
+        tests("RaftTests", ["Raft", "Foundations", "Testing"], data: true),
+        tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
+        tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
+        tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
+        tests("FlagsTests", ["Flags", "Foundations"], data: true),
+        tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "Testing"]),
+        tests("NetworkTests", [
+            "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "Testing", "Telemetry",
+        ]),
+        tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "Testing"]),
+        tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "Testing"], data: true),
+        tests("ControlTests", ["Control", "Flags", "Foundations", "Testing"], data: true),
+        tests("TidyTests", ["Foundations"]),
+    ]
+)
