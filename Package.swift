@@ -97,27 +97,27 @@ let package = Package(
         program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
         // Testing
-        outer("Testing", "Testing/Testing", ["Foundations", "Linux"]),
+        outer("TestSupport", "Testing/TestSupport", ["Foundations", "Linux"]),
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "Linux", "Connections", "TLSEngine", "Testing", "CoveyClient",
+            "Foundations", "Wire", "GRPC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
-        program("covey-sim", "Testing/sim", ["Foundations", "Raft", "Testing"]),
+        program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
         tests("FoundationsTests", ["Foundations"]),
         tests("WireTests", ["Wire", "JSON", "Foundations"], data: true),
-        tests("RaftTests", ["Raft", "Foundations", "Testing"], data: true),
+        tests("RaftTests", ["Raft", "Foundations", "TestSupport"], data: true),
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
         tests("FlagsTests", ["Flags", "Foundations"], data: true),
-        tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "Testing"]),
+        tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("NetworkTests", [
-            "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "Testing", "Telemetry",
+            "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ]),
-        tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "Testing"]),
-        tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "Testing"], data: true),
-        tests("ControlTests", ["Control", "Flags", "Foundations", "Testing"], data: true),
+        tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
+        tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true),
+        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
         tests("TidyTests", ["Foundations"]),
     ]
 )

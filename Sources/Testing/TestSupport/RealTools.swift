@@ -1,0 +1,40 @@
+// Where the tests find other people's programs: real etcd servers and clients, Python clients. `make deps` puts them in
+// `.deps/` at the top of the checkout or installs them with apt. A test that needs one which is absent is skipped and
+// says so; in CI (CI=true) an absent tool is a failure, see `RealTools.required`.
+
+import Glibc
+
+package enum RealTools {
+    /// The top folder of the checkout.
+    package static let root: String = {
+        let parts = #filePath.split(separator: "/")
+        return "/" + parts.dropLast(4).joined(separator: "/")
+    }()
+
+    package static var inCI: Bool { environment("CI") == "true" }
+
+    /// Python with grpcio and protobuf.
+    package static var python: String? { existing(root + "/.deps/venv/bin/python") }
+
+    /// Folder with 3.5.1's etcd, etcdctl and etcdutl.
+    package static var etcd35: String? { existing(root + "/.deps/etcd-3.5.1") }
+
+    /// Debian's 3.4.23.
+    package static var etcd34Server: String? { existing("/usr/bin/etcd") }
+    package static var etcd34Control: String? { existing("/usr/bin/etcdctl") }
+
+    package static var h2load: String? { existing("/usr/bin/h2load") }
+    package static var curl: String? { existing("/usr/bin/curl") }
+
+    /// For `.enabled(if:)`: true when the tool is there, and in CI always, so that a missing tool fails there.
+    package static func required(_ tool: String?) -> Bool { tool != nil || inCI }
+
+    package static func environment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    private static func existing(_ path: String) -> String? {
+        access(path, X_OK) == 0 ? path : nil
+    }
+}
