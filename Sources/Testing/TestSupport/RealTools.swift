@@ -35,6 +35,6 @@ package enum RealTools {
     }
 
     private static func existing(_ path: String) -> String? {
-        access(path, X_OK) == 0 ? path : nil
+        unsafe access(path, X_OK) == 0 ? path : nil
     }
 }
