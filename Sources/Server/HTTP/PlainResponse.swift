@@ -42,12 +42,10 @@ package struct PlainResponse: Equatable, Sendable {
 
             etcd received your request, but the Host header was unrecognized.
 
-            To fix this, choose one of the following options:
-            - Enable TLS, then any HTTPS request will be allowed.
-            - Add the hostname you want to use to the whitelist in settings.
-              - e.g. etcd --host-whitelist "\(host)"
+            Two ways out: serve clients over TLS, where this check is not made, or allow the host name in the settings:
+              etcd --host-whitelist "\(host)"
 
-            This requirement has been added to help prevent "DNS Rebinding" attacks (CVE-2018-5702).
+            The check keeps web pages from reaching this server through a DNS name of their own (CVE-2018-5702).
 
 
             """)
