@@ -124,6 +124,7 @@ class Comparison:
         self.revision, self.compacted = 1, 0
         self.keys = [b"k%d" % i for i in range(12)] + [b"dir/%d/%d" % (i, j) for i in range(3) for j in range(4)] + [b"\x00", b"\xff\xff"]
         self.leases = []
+        self.opened = 0
 
     # -- comparing
 
@@ -299,7 +300,8 @@ class Comparison:
             a, b = answers[0][2], answers[1][2]
             if a is not None and b is not None and sorted(a.keys) != sorted(b.keys):
                 self.fail("keys of lease %d: %s and %s" % (request.ID, sorted(a.keys), sorted(b.keys)))
-        elif kind == 4 and self.random.randrange(3) == 0:
+        elif kind == 4 and self.random.randrange(3) == 0 and self.done > self.opened + 300:
+            # A watcher that still replays history would be cancelled on the one side and not on the other.
             request = self.message(KV + "Compact")
             request.revision = self.random.choice([self.revision - self.random.randrange(1, 30), self.compacted, self.revision + 5])
             request.physical = True
@@ -327,6 +329,7 @@ class Comparison:
         create.watch_id = self.random.choice([0, 7])
         if self.random.randrange(4) == 0:
             create.filters.append(self.random.randrange(2))
+        self.opened = self.done
         data = request.SerializeToString()
         for side in self.sides:
             side.watch(data)
