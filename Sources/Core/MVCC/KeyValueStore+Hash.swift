@@ -53,56 +53,26 @@ extension KeyValueStore {
         }
         if job.revision < 0 { return finished(job) }
         let keepAt = keepRevision(&job)
-        let to = RevisionKey.encode(Revision(main: job.revision == .max ? .max : job.revision + 1))
-        // Records from the first pending one on are taken from there: the store may or may not have them already.
-        let firstPending = pending.firstRevision.map { RevisionKey.encode(Revision(main: $0.main)) }
+        let compacted = job.compacted
         var left = budget
-        if firstPending == nil || job.position.rawSpan.compare(firstPending!.rawSpan) < 0 {
-            let limit = firstPending.map { $0.rawSpan.compare(to.rawSpan) < 0 ? $0 : to } ?? to
-            var crc = job.crc
-            var last: [UInt8]?
-            view.scan(.key, from: job.position, to: limit) { key, value in
-                if left == 0 {
-                    last = [UInt8](key)
-                    return false
-                }
-                left -= 1
-                if isHashed(key, value, compacted: job.compacted, keepAt: keepAt) {
-                    crc.update(key)
-                    crc.update(value)
-                }
-                return true
-            }
-            job.crc = crc
-            if let last {
-                job.position = last
-                return nil
-            }
-            job.position = limit
-        }
-        guard let position = RevisionKey.decode(job.position.rawSpan)?.revision else {
-            unreachable("a hash continues at a revision")
-        }
-        var i = pending.index(ofMain: position.main)
-        while i < pending.count, pending[i].revision < position { i += 1 }
-        while i < pending.count, pending[i].revision.main <= job.revision {
-            let item = pending[i]
+        var crc = job.crc
+        var stoppedAt: [UInt8]?
+        scanRecords(from: job.position, to: RevisionKey.encode(Revision(main: job.revision + 1))) { key, stored in
             if left == 0 {
-                job.position = RevisionKey.encode(item.revision)
-                return nil
+                stoppedAt = [UInt8](key)
+                return false
             }
             left -= 1
-            let key = RevisionKey.encode(item.revision, isTombstone: item.isTombstone)
-            scratch.removeAll(keepingCapacity: true)
-            var stored = scratch
-            appendPending(item, to: &stored)
-            if isHashed(key.rawSpan, stored.rawSpan, compacted: job.compacted, keepAt: keepAt) {
-                job.crc.update(key)
-                job.crc.update(stored)
+            if isHashed(key, stored, compacted: compacted, keepAt: keepAt) {
+                crc.update(key)
+                crc.update(stored)
             }
-            i += 1
+            return true
         }
-        return finished(job)
+        job.crc = crc
+        guard let stoppedAt else { return finished(job) }
+        job.position = stoppedAt
+        return nil
     }
 
     /// The whole hash at once; for small stores and tests.
@@ -115,14 +85,6 @@ extension KeyValueStore {
 
     private func finished(_ job: HashJob) -> StoreHash {
         StoreHash(hash: job.crc.value, compactRevision: job.compacted, revision: job.revision)
-    }
-
-    private func appendPending(_ item: PendingRevisions.Item, to bytes: inout [UInt8]) {
-        if item.batch == batch.number {
-            bytes.append(item.stored, of: batch.bytes)
-        } else {
-            bytes.append(item.stored, of: pending.bytes(item.batch))
-        }
     }
 
     /// Revision at which being the newest decides: R, or C when no key is alive at R.

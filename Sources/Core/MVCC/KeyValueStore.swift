@@ -175,6 +175,33 @@ package final class KeyValueStore {
         invariant(isFound, "revision \(revision) is in the index, so it is in the store")
     }
 
+    /// Calls `body` for each record with from <= key < to in revision order, durable or not, until it returns false.
+    func scanRecords(from: [UInt8], to: [UInt8], _ body: (_ key: RawSpan, _ stored: RawSpan) -> Bool) {
+        // From the first pending revision on records are taken from there: the store may have some of them already.
+        var limit = to
+        if let first = pending.firstRevision {
+            let start = RevisionKey.encode(Revision(main: first.main))
+            if start.compare(to.rawSpan) < 0 { limit = start }
+        }
+        var goesOn = true
+        if from.compare(limit.rawSpan) < 0 {
+            view.scan(.key, from: from, to: limit) { key, stored in
+                goesOn = body(key, stored)
+                return goesOn
+            }
+        }
+        guard goesOn, pending.count > 0 else { return }
+        var i = RevisionKey.decode(from.rawSpan).map { pending.index(of: $0.revision) } ?? 0
+        while i < pending.count {
+            let item = pending[i]
+            let key = RevisionKey.encode(item.revision, isTombstone: item.isTombstone)
+            if key.compare(to.rawSpan) >= 0 { return }
+            let bytes = item.batch == batch.number ? batch.bytes : pending.bytes(item.batch)
+            if !body(key.rawSpan, bytes.rawSpan.extracting(item.stored)) { return }
+            i += 1
+        }
+    }
+
     /// Key (as the index keeps it) and stored bytes of a change; until the next transaction begins.
     package func withChange(_ change: Change, _ body: (_ key: RawSpan, _ stored: RawSpan) -> Void) {
         let bytes = change.batch == batch.number ? batch.bytes : pending.bytes(change.batch)

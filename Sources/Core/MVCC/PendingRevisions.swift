@@ -56,8 +56,8 @@ struct PendingRevisions {
         return items[i]
     }
 
-    /// Number of items before the first with main >= `main`.
-    func index(ofMain main: Int64) -> Int { items.prefixCount { $0.revision.main < main } }
+    /// Number of items before `revision`.
+    func index(of revision: Revision) -> Int { items.prefixCount { $0.revision < revision } }
 
     /// Bytes of a submitted batch.
     func bytes(_ number: UInt64) -> [UInt8] {

@@ -155,4 +155,6 @@ extension Array where Element == UInt8 {
     /// As RawSpan.compare, of a key in an array.
     @inline(__always)
     func compare(_ other: RawSpan) -> Int { rawSpan.compare(other) }
+
+    func compare(_ other: [UInt8]) -> Int { rawSpan.compare(other.rawSpan) }
 }
