@@ -81,7 +81,7 @@ let package = Package(
         system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
-            "Foundations", "GRPC", "HTTP1", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine",
+            "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
         ]),
         system("LMDBStore", ["Foundations", "MVCC", "Linux", "CLMDB"]),
         system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
