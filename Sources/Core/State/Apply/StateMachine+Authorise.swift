@@ -68,35 +68,52 @@ extension StateMachine {
     /// A transaction: all compares, and all operations of both branches, whichever will run. `atApply`: as entries are
     /// checked, where the rules of the cluster count and direct ranges do not (apply-semantics 3.1); otherwise
     /// everything, before anything is proposed.
-    package func authoriseTxn(_ request: TxnRequest, _ identity: Identity, atApply: Bool) throws(GRPCStatus) {
+    package func authoriseTxn(_ request: RawSpan, _ identity: Identity, atApply: Bool) throws(GRPCStatus) {
         guard auth.isEnabled else { return }
-        try authoriseTxn(request, identity, skipsRanges: atApply, isFull: !atApply || auth.rules.checksNestedTransactions)
+        try authoriseTxn(
+            request, identity, skipsRanges: atApply, isFull: !atApply || auth.rules.checksNestedTransactions)
     }
 
     private func authoriseTxn(
-        _ request: TxnRequest, _ identity: Identity, skipsRanges: Bool, isFull: Bool
+        _ request: RawSpan, _ identity: Identity, skipsRanges: Bool, isFull: Bool
     ) throws(GRPCStatus) {
-        for compare in request.compare {
-            try auth.check(identity, .read, key: compare.key, rangeEnd: compare.rangeEnd)
+        do {
+            let txn = try TxnRequestView(decoding: request)
+            var compares = txn.compare.makeIterator()
+            while let bytes = compares.next() {
+                let compare = try CompareView(decoding: bytes)
+                try auth.check(identity, .read, key: compare.key, rangeEnd: compare.rangeEnd)
+            }
+            try authorise(txn.success, identity, skipsRanges: skipsRanges, isFull: isFull)
+            try authorise(txn.failure, identity, skipsRanges: skipsRanges, isFull: isFull)
+        } catch let status as GRPCStatus {
+            throw status
+        } catch {
+            throw EtcdError.undecodableRequest("\(error)")
         }
-        for operations in [request.success, request.failure] {
-            for operation in operations {
-                switch operation.request {
-                case .requestRange(let range)?:
-                    if !skipsRanges { try auth.check(identity, .read, key: range.key, rangeEnd: range.rangeEnd) }
-                case .requestPut(let put)?:
-                    try authorisePut(
-                        identity, key: put.key.rawSpan, lease: isFull ? LeaseID(put.lease) : .none,
-                        wantsPrevious: isFull && put.prevKv)
-                case .requestDeleteRange(let delete)?:
-                    try auth.check(identity, .write, key: delete.key, rangeEnd: delete.rangeEnd)
-                    if delete.prevKv { try auth.check(identity, .read, key: delete.key, rangeEnd: delete.rangeEnd) }
-                case .requestTxn(let nested)?:
-                    // Ranges inside nested transactions are kept by every member.
-                    if isFull { try authoriseTxn(nested, identity, skipsRanges: false, isFull: true) }
-                case nil:
-                    break
-                }
+    }
+
+    private func authorise(
+        _ operations: borrowing RepeatedPayloads, _ identity: Identity, skipsRanges: Bool, isFull: Bool
+    ) throws {
+        var list = operations.makeIterator()
+        while let bytes = list.next() {
+            let operation = try RequestOpView(decoding: bytes)
+            switch operation.requestField {
+            case 1 where !skipsRanges:
+                try authoriseRange(try RangeRequestView(decoding: operation.requestRange), identity)
+            case 2:
+                let put = try PutRequestView(decoding: operation.requestPut)
+                try authorisePut(
+                    identity, key: put.key, lease: isFull ? LeaseID(put.lease) : .none,
+                    wantsPrevious: isFull && put.prevKv)
+            case 3:
+                try authoriseDeleteRange(try DeleteRangeRequestView(decoding: operation.requestDeleteRange), identity)
+            case 4 where isFull:
+                // Ranges inside nested transactions are kept by every member.
+                try authoriseTxn(operation.requestTxn, identity, skipsRanges: false, isFull: true)
+            default:
+                break
             }
         }
     }

@@ -61,7 +61,7 @@ extension StateMachine {
             case RequestKind.put:
                 try applyPut(try PutRequestView(decoding: body), identity, isAwaited, &output)
             case RequestKind.txn:
-                try applyTxn(try TxnRequest(decoding: body), identity, isAwaited, &output)
+                try applyTxn(body, identity, isAwaited, &output)
             case RequestKind.deleteRange:
                 try applyDeleteRange(try DeleteRangeRequestView(decoding: body), identity, isAwaited, &output)
             case RequestKind.range:

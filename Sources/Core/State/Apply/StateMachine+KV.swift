@@ -46,15 +46,7 @@ extension StateMachine {
             if request.prevKv { _ = kv.appendCurrent(request.key, field: 0x12, to: &output) }
         }
         kv.beginWrite()
-        do {
-            switch (request.ignoreValue, request.ignoreLease) {
-            case (false, false): kv.put(request.key, request.value, lease: request.lease)
-            case (true, let keepsLease): try kv.putKeepingValue(request.key, lease: keepsLease ? nil : request.lease)
-            case (false, true): try kv.putKeepingLease(request.key, request.value)
-            }
-        } catch {
-            unreachable("the key exists: \(error)")
-        }
+        kv.put(request)
         kv.endWrite()
         attachLeases()
     }
@@ -80,10 +72,67 @@ extension StateMachine {
         swap(&previous, &scratch)
     }
 
+    /// Direct ranges never decide whether the writes happen: other members of a mixed cluster do not look at them
+    /// (apply-semantics 3.1). The proposer has checked them (`checkTxnProposal`); one that cannot be read after all is
+    /// the error its client gets, with the writes done.
     func applyTxn(
-        _ request: TxnRequest, _ identity: Identity, _ isAwaited: Bool, _ output: inout Bytes
+        _ request: RawSpan, _ identity: Identity, _ isAwaited: Bool, _ output: inout Bytes
     ) throws(GRPCStatus) {
-        unreachable("not yet")
+        if alarms.isCorrupt { throw EtcdError.corrupt }
+        if alarms.isOutOfSpace && hasDirectPut(request) { throw EtcdError.noSpace }
+        try authoriseTxn(request, identity, atApply: true)
+        try runTxn(request, TxnRanges(areChecked: false, areAnswered: isAwaited), &output)
+    }
+
+    private func runTxn(_ request: RawSpan, _ ranges: TxnRanges, _ output: inout Bytes) throws(GRPCStatus) {
+        var body: Bytes = []
+        swap(&body, &scratch)
+        defer {
+            body.removeAll(keepingCapacity: body.capacity <= 1 << 16)
+            swap(&body, &scratch)
+        }
+        do throws(KeyValueError) {
+            let outcome = try kv.txn(
+                request, ranges: ranges, leaseExists: { lessor.contains(LeaseID($0)) }, into: &body)
+            if outcome.changed { attachLeases() }
+            if ranges.areAnswered {
+                if let error = outcome.rangeError { throw error }
+                header.append(revision: kv.currentRevision, term: raftTerm, to: &output)
+                output.append(contentsOf: body)
+            }
+        } catch {
+            throw GRPCStatus(error)
+        }
+    }
+
+    /// Answers a transaction of ranges alone (`TxnRules.isReadOnly`) from the applied state.
+    package func readOnlyTxn(
+        _ request: RawSpan, _ identity: Identity, into output: inout Bytes
+    ) throws(GRPCStatus) {
+        try authoriseTxn(request, identity, atApply: false)
+        try runTxn(request, TxnRanges(), &output)
+    }
+
+    /// What a proposer checks of a transaction that `TxnRules.check` accepted: permissions of everything, and that the
+    /// ranges of the branch that would run now can be read. A future revision may only be ahead of this member: wait
+    /// for a linearizable read and ask again before refusing.
+    package func checkTxnProposal(_ request: RawSpan, _ identity: Identity) throws(GRPCStatus) {
+        try authoriseTxn(request, identity, atApply: false)
+        do { try kv.checkDirectRanges(request) } catch { throw GRPCStatus(error) }
+    }
+
+    /// A put in one of the two branches, whichever would run. Nested ones do not count.
+    private func hasDirectPut(_ request: RawSpan) -> Bool {
+        guard let txn = try? TxnRequestView(decoding: request) else { return false }
+        return StateMachine.hasPut(txn.success) || StateMachine.hasPut(txn.failure)
+    }
+
+    private static func hasPut(_ operations: borrowing RepeatedPayloads) -> Bool {
+        var list = operations.makeIterator()
+        while let bytes = list.next() {
+            if let operation = try? RequestOpView(decoding: bytes), operation.requestField == 2 { return true }
+        }
+        return false
     }
 
     func applyCompaction(
@@ -99,41 +148,6 @@ extension StateMachine {
     func attachLeases() {
         for change in kv.changes where change.lease != 0 || lessor.hasKeys {
             kv.withChange(change) { key, _ in lessor.setLease(of: key, to: LeaseID(change.lease)) }
-        }
-    }
-}
-
-extension RangeOptions {
-    package init(_ request: borrowing RangeRequestView) {
-        self.init()
-        limit = request.limit
-        revision = request.revision
-        order = RangeOptions.order(request.sortOrder)
-        target = RangeOptions.target(request.sortTarget)
-        keysOnly = request.keysOnly
-        countOnly = request.countOnly
-        minModRevision = request.minModRevision
-        maxModRevision = request.maxModRevision
-        minCreateRevision = request.minCreateRevision
-        maxCreateRevision = request.maxCreateRevision
-    }
-
-    // The API has refused numbers without a name; in a log entry of another member they mean the default.
-    private static func order(_ order: RangeRequest.SortOrder) -> Order {
-        switch order {
-        case .ascend: .ascend
-        case .descend: .descend
-        default: .none
-        }
-    }
-
-    private static func target(_ target: RangeRequest.SortTarget) -> Target {
-        switch target {
-        case .version: .version
-        case .create: .create
-        case .mod: .mod
-        case .value: .value
-        default: .key
         }
     }
 }
