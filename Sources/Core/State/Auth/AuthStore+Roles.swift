@@ -53,9 +53,14 @@ extension AuthStore {
 
     /// A grant needs a key and, if a range, one that is not inverted. Also for the API, before anything is proposed.
     package static func checkGrantedRange(_ permission: Permission) throws(GRPCStatus) {
-        guard !permission.key.isEmpty else { throw EtcdError.invalidAuthManagement }
-        guard !permission.rangeEnd.isEmpty && permission.rangeEnd != [0] else { return }
-        guard permission.key.rawSpan.compare(permission.rangeEnd.rawSpan) < 0 else { throw EtcdError.invalidAuthManagement }
+        guard grantsSomething(permission) else { throw EtcdError.invalidAuthManagement }
+    }
+
+    /// Old stores may hold grants on an empty key or an inverted range. They allow nothing; on 3.5.1 neither, as its
+    /// recordings show.
+    static func grantsSomething(_ permission: Permission) -> Bool {
+        guard !permission.key.isEmpty else { return false }
+        return permission.rangeEnd.isEmpty || permission.rangeEnd == [0] || precedes(permission.key, permission.rangeEnd)
     }
 
     package func roleRevokePermission(

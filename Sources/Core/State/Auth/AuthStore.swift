@@ -159,7 +159,7 @@ package final class AuthStore {
         var read: [KeyInterval] = []
         var write: [KeyInterval] = []
         for role in user.roles {
-            for permission in roles[role] ?? [] {
+            for permission in roles[role] ?? [] where AuthStore.grantsSomething(permission) {
                 let interval = KeyInterval(key: permission.key, rangeEnd: permission.rangeEnd)
                 if permission.permType != .write { read.append(interval) }
                 if permission.permType != .read { write.append(interval) }
