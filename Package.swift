@@ -85,7 +85,7 @@ let package = Package(
         ]),
         system("LMDBStore", ["Foundations", "MVCC", "Linux", "CLMDB"]),
         system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
-        system("Passwords", ["Foundations", "Linux", "CCrypt"]),
+        system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "Linux", "COpenSSL"]),
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),
 
