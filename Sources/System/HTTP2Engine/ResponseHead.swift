@@ -1,8 +1,8 @@
 // Heads and trailers as nghttp2 takes them. The ones every call uses are made once for the process.
 
 import CNghttp2
-import Glibc
 import GRPC
+import Glibc
 
 @safe package struct ResponseHead: Sendable {
     private enum Form: Sendable {
@@ -29,7 +29,9 @@ import GRPC
 
     private static func statusFields(_ code: UInt32, _ message: String) -> [(String, String)] {
         var fields = [("grpc-status", String(code))]
-        if !message.isEmpty { fields.append(("grpc-message", String(decoding: GRPCMessageText.encode(message), as: UTF8.self))) }
+        if !message.isEmpty {
+            fields.append(("grpc-message", String(decoding: GRPCMessageText.encode(message), as: UTF8.self)))
+        }
         return fields
     }
 

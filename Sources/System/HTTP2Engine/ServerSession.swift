@@ -60,7 +60,8 @@ package protocol ServerSessionOwner: AnyObject {
         unsafe nghttp2_option_del(options)
         var settings = [
             nghttp2_settings_entry(
-                settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue), value: limits.maxConcurrentStreams),
+                settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue), value: limits.maxConcurrentStreams
+            ),
             nghttp2_settings_entry(
                 settings_id: Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue), value: UInt32(limits.streamWindow)),
             nghttp2_settings_entry(
@@ -73,7 +74,7 @@ package protocol ServerSessionOwner: AnyObject {
 
     deinit {
         unsafe nghttp2_session_del(session)
-        for unsafe chunk in unsafe chunks {
+        for unsafechunk in unsafe chunks {
             unsafe chunk.deinitialize(count: 64)
             unsafe chunk.deallocate()
         }
@@ -167,7 +168,9 @@ package protocol ServerSessionOwner: AnyObject {
         unsafe stream.pointee.headSent = true
         unsafe stream.pointee.bodyDone = true
         let id = unsafe stream.pointee.streamID
-        _ = unsafe head.withNameValues { fields, count in unsafe nghttp2_submit_response(session, id, fields, count, nil) }
+        _ = unsafe head.withNameValues { fields, count in
+            unsafe nghttp2_submit_response(session, id, fields, count, nil)
+        }
     }
 
     package func resetStream(_ slot: Int, _ errorCode: UInt32) {
@@ -222,7 +225,9 @@ package protocol ServerSessionOwner: AnyObject {
         unsafe nghttp2_session_get_stream_user_data(session, streamID).map { Int(bitPattern: $0) - 1 }
     }
 
-    fileprivate func header(_ slot: Int, _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) -> Int32 {
+    fileprivate func header(_ slot: Int, _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>)
+        -> Int32
+    {
         let stream = unsafe pointer(slot)
         unsafe stream.pointee.headBytes += name.count + value.count + 32
         guard unsafe stream.pointee.headBytes <= limits.maxHeadBytes else {
@@ -264,7 +269,8 @@ package protocol ServerSessionOwner: AnyObject {
 
     /// Called by nghttp2 when it has room for body bytes of a stream.
     fileprivate func fill(
-        _ streamID: Int32, _ stream: UnsafeMutablePointer<ServerStream>, _ buffer: UnsafeMutablePointer<UInt8>, _ room: Int,
+        _ streamID: Int32, _ stream: UnsafeMutablePointer<ServerStream>, _ buffer: UnsafeMutablePointer<UInt8>,
+        _ room: Int,
         _ flags: UnsafeMutablePointer<UInt32>
     ) -> Int {
         let start = unsafe stream.pointee.outboundStart
@@ -365,7 +371,8 @@ extension ServerStream {
             unsafe with(user) { _ = $0.begin(id) }
             return 0
         }
-        unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) { _, frame, name, nameLength, value, valueLength, _, user in
+        unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
+            _, frame, name, nameLength, value, valueLength, _, user in
             let id = unsafe frame.unsafelyUnwrapped.pointee.hd.stream_id
             let name = unsafe UnsafeBufferPointer(start: name, count: nameLength)
             let value = unsafe UnsafeBufferPointer(start: value, count: valueLength)
@@ -382,7 +389,9 @@ extension ServerStream {
                 case NGHTTP2_HEADERS.rawValue, NGHTTP2_DATA.rawValue:
                     guard let slot = session.slot(of: header.stream_id) else { return }
                     if UInt32(header.type) == NGHTTP2_HEADERS.rawValue { session.headersComplete(slot) }
-                    if UInt32(header.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0, session.slot(of: header.stream_id) == slot {
+                    if UInt32(header.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0,
+                        session.slot(of: header.stream_id) == slot
+                    {
                         session.ended(slot)
                     }
                 case NGHTTP2_PING.rawValue:

@@ -56,7 +56,8 @@ package struct ServerStream {
     package func field(_ name: StaticString) -> [UInt8]? {
         var found: [UInt8]?
         forEachField { key, value in
-            if found == nil, key.count == name.utf8CodeUnitCount, name.withUTF8Buffer({ unsafe $0.elementsEqual(key) }) {
+            if found == nil, key.count == name.utf8CodeUnitCount, name.withUTF8Buffer({ unsafe $0.elementsEqual(key) })
+            {
                 found = Array(value)
             }
         }
