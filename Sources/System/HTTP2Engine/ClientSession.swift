@@ -314,8 +314,8 @@ extension ClientStream {
         if unsafe name.first == 0x3a {
             guard named(":status"), !headSeen else { return }
             httpStatus = 0
-            for unsafe digit in unsafe value.prefix(3) where (0x30...0x39).contains(digit) {
-                httpStatus = httpStatus * 10 + Int(digit - 0x30)
+            unsafe value.prefix(3).forEach { digit in
+                if (0x30...0x39).contains(digit) { httpStatus = httpStatus * 10 + Int(digit - 0x30) }
             }
         } else if named("grpc-status") {
             grpcStatus.removeAll(keepingCapacity: true)

@@ -15,9 +15,10 @@ import Foundations
     init(blank: Stream) { self.blank = blank }
 
     deinit {
-        for unsafe chunk in unsafe chunks {
-            unsafe chunk.deinitialize(count: Self.chunkCount)
-            unsafe chunk.deallocate()
+        // (By index: the formatter joins the words of `for unsafe chunk in`.)
+        for i in unsafe chunks.indices {
+            unsafe chunks[i].deinitialize(count: Self.chunkCount)
+            unsafe chunks[i].deallocate()
         }
     }
 
