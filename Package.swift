@@ -11,8 +11,9 @@ let everywhere: [SwiftSetting] = [
 ]
 
 /// Pure values: input in, actions out. May depend on Core only.
-func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, path: "Sources/Core/\(name)", swiftSettings: everywhere)
+func core(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Sources/Core/\(name)", exclude: exclude, swiftSettings: everywhere)
 }
 
 /// Performs actions: sockets, files, libraries. The only ring with C and unsafe code.
@@ -58,7 +59,7 @@ let package = Package(
 
         // Core
         core("Foundations"),
-        core("Wire", ["Foundations"]),
+        core("Wire", ["Foundations"], exclude: ["Protos"]),
         core("JSON", ["Foundations", "Wire"]),
         core("HTTP1", ["Foundations"]),
         core("GRPC", ["Foundations"]),

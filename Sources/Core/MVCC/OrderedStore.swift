@@ -30,8 +30,8 @@ package struct StoreBatch: Sendable {
         case clear(StoreTable)
     }
 
-    package private(set) var bytes: [UInt8] = []
-    package private(set) var operations: [Operation] = []
+    package internal(set) var bytes: [UInt8] = []
+    package internal(set) var operations: [Operation] = []
     /// The owner's number for this batch; comes back when it is committed.
     package var number: UInt64
 

@@ -1,0 +1,44 @@
+// The key of a stored revision: main (8 bytes, big endian), '_', sub (8 bytes, big endian), and 't' at the end of a
+// tombstone. Byte order is revision order. (storage-formats 3)
+
+import Foundations
+
+package enum RevisionKey {
+    package static let putCount = 17
+    package static let tombstoneCount = 18
+
+    package static func encode(_ revision: Revision, isTombstone: Bool = false) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(tombstoneCount)
+        append(revision, isTombstone: isTombstone, to: &bytes)
+        return bytes
+    }
+
+    package static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout [UInt8]) {
+        appendBigEndian(revision.main, to: &bytes)
+        bytes.append(0x5f)
+        appendBigEndian(revision.sub, to: &bytes)
+        if isTombstone { bytes.append(0x74) }
+    }
+
+    /// Nil when the bytes are no revision key.
+    package static func decode(_ bytes: RawSpan) -> (revision: Revision, isTombstone: Bool)? {
+        guard bytes.byteCount == putCount || bytes.byteCount == tombstoneCount, bytes[byte: 8] == 0x5f else { return nil }
+        let isTombstone = bytes.byteCount == tombstoneCount
+        if isTombstone && bytes[byte: 17] != 0x74 { return nil }
+        let main = unsafe Int64(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: Int64.self))
+        let sub = unsafe Int64(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 9, as: Int64.self))
+        guard main >= 0, sub >= 0 else { return nil }
+        return (Revision(main: main, sub: sub), isTombstone)
+    }
+
+    private static func appendBigEndian(_ value: Int64, to bytes: inout [UInt8]) {
+        var shift: UInt64 = 56
+        let bits = UInt64(bitPattern: value)
+        while true {
+            bytes.append(UInt8(truncatingIfNeeded: bits >> shift))
+            if shift == 0 { return }
+            shift -= 8
+        }
+    }
+}
