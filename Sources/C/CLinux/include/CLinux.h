@@ -2,8 +2,14 @@
 #ifndef COVEY_CLINUX_H
 #define COVEY_CLINUX_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
+// Swift's Glibc module is built without _GNU_SOURCE. Types that look different with it must look here as they do there, or
+// the compiler refuses to load both modules; so those come first, and only then are the GNU declarations switched on.
+#include <sys/types.h>
+#include <sys/resource.h>
+#include <signal.h>
+#include <sys/select.h>
+#ifndef __USE_GNU
+#define __USE_GNU 1
 #endif
 #include <errno.h>
 #include <fcntl.h>
