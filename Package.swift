@@ -83,8 +83,8 @@ let package = Package(
         system("Connections", [
             "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
         ]),
-        system("LMDBStore", ["Foundations", "MVCC", "Linux", "CLMDB"]),
-        system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
+        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
+        system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "Linux", "COpenSSL"]),
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),

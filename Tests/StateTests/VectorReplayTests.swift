@@ -103,7 +103,7 @@ private final class MiniServer {
             let request = try LeaseTimeToLiveRequest(decoding: body)
             let id = LeaseID(request.id)
             try state.authoriseTimeToLive(id, withKeys: request.keys, identity)
-            guard let found = state.lessor.timeToLive(id, now: state.now) else {
+            guard let found = state.lessor.timeToLive(id, now: state.clock.now) else {
                 return LeaseTimeToLiveResponse(header: state.responseHeader, id: request.id, ttl: -1).encoded()
             }
             let theirs = try LeaseTimeToLiveResponse(decoding: recorded)
@@ -184,8 +184,8 @@ private final class MiniServer {
 
     /// Time passes; what expires is revoked as the leader does it.
     func pass(seconds: Int64) throws {
-        state.now += seconds * .second
-        for id in state.lessor.takeExpired(now: state.now, max: 16) {
+        state.clock.now += seconds * .second
+        for id in state.lessor.takeExpired(now: state.clock.now, max: 16) {
             _ = try propose(.leaseRevoke(LeaseRevokeRequest(id: id.rawValue)), Identity("root", state.auth.revision))
         }
     }
@@ -195,7 +195,7 @@ private final class MiniServer {
         guard state.auth.isEnabled, let value = metadata.first?.last else { return .anonymous }
         let whose = step.hasPrefix("u1") ? "u1" : "root"
         let token = value == "<token>" ? try #require(tokens[whose]) : value
-        guard let identity = state.auth.identify(simpleToken: Bytes(token.utf8), now: state.now) else {
+        guard let identity = state.auth.identify(token: Bytes(token.utf8), clock: state.clock) else {
             throw EtcdError.invalidAuthToken
         }
         return identity
@@ -239,7 +239,7 @@ private final class MiniServer {
         let header = try #require(try AuthEnableResponse(decoding: try Recorded.hex(first)).header)
         let server = try MiniServer(member: header.memberId, cluster: header.clusterId)
         server.state.raftTerm = header.raftTerm
-        server.state.lessor.promote(now: server.state.now)
+        server.state.lessor.promote(now: server.state.clock.now)
         var tokens: [String: String] = [:]
         var replayed = 0
 

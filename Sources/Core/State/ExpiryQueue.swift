@@ -28,6 +28,18 @@ extension Nanoseconds {
     }
 }
 
+/// The time of a turn, as the shell read it.
+package struct Clock: Equatable, Sendable {
+    package var now: Nanoseconds
+    /// Seconds since 1970, for what leaves the process.
+    package var unixTime: Int64
+
+    package init(now: Nanoseconds = 0, unixTime: Int64 = 0) {
+        self.now = now
+        self.unixTime = unixTime
+    }
+}
+
 struct ExpiryQueue {
     struct Entry {
         var time: Nanoseconds

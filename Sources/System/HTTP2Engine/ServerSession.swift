@@ -74,9 +74,10 @@ package protocol ServerSessionOwner: AnyObject {
 
     deinit {
         unsafe nghttp2_session_del(session)
-        for unsafechunk in unsafe chunks {
-            unsafe chunk.deinitialize(count: 64)
-            unsafe chunk.deallocate()
+        // (By index: the formatter joins the words of `for unsafe chunk in`.)
+        for i in unsafe chunks.indices {
+            unsafe chunks[i].deinitialize(count: 64)
+            unsafe chunks[i].deallocate()
         }
     }
 

@@ -14,7 +14,8 @@ extension StateMachine {
         case RequestKind.authenticate:
             let request = try InternalAuthenticateRequest(decoding: body)
             let token = try auth.authenticate(
-                name: request.name, tokenPrefix: request.simpleToken, index: index, now: now)
+                name: request.name, tokenPrefix: request.simpleToken, index: index,
+                isAwaited: isAwaited, clock: clock)
             if isAwaited { AuthenticateResponse(header: responseHeader, token: token).append(to: &output) }
             return
         case RequestKind.userGet:

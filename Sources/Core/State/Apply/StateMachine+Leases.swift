@@ -11,7 +11,7 @@ extension StateMachine {
     ) throws(GRPCStatus) {
         if alarms.isCorrupt { throw EtcdError.corrupt }
         if alarms.isOutOfSpace { throw EtcdError.noSpace }
-        let ttl = try lessor.grant(LeaseID(request.id), ttl: request.ttl, now: now, into: &kv.batch)
+        let ttl = try lessor.grant(LeaseID(request.id), ttl: request.ttl, now: clock.now, into: &kv.batch)
         guard isAwaited else { return }
         header.append(revision: kv.currentRevision, term: raftTerm, to: &output)
         FieldBytes.number(0x10, UInt64(bitPattern: request.id), &output)
@@ -41,7 +41,7 @@ extension StateMachine {
     func applyLeaseCheckpoint(_ request: LeaseCheckpointRequest, _ isAwaited: Bool, _ output: inout Bytes) {
         for checkpoint in request.checkpoints {
             lessor.checkpoint(
-                LeaseID(checkpoint.id), remainingTTL: checkpoint.remainingTTL, now: now, into: &kv.batch)
+                LeaseID(checkpoint.id), remainingTTL: checkpoint.remainingTTL, now: clock.now, into: &kv.batch)
         }
         answer(isAwaited, &output)
     }

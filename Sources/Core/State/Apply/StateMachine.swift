@@ -45,8 +45,8 @@ package final class StateMachine {
     package private(set) var appliedIndex: LogIndex
     package private(set) var appliedTerm: Term
 
-    /// Set once a turn by the member: the time for lease deadlines and tokens, and raft's term for headers.
-    package var now: Nanoseconds = 0
+    /// Set once a turn by the member: the time (for lease deadlines and tokens), and raft's term, for headers.
+    package var clock = Clock()
     package var raftTerm: Term = 0
 
     let header: AnswerHeader
@@ -60,7 +60,7 @@ package final class StateMachine {
 
     /// Opens the state that a store holds; an empty store becomes that of a new member.
     package init(
-        _ store: any OrderedStore, settings: Settings, hasher: any PasswordHasher
+        _ store: any OrderedStore, settings: Settings, hasher: any PasswordHasher, signer: (any TokenSigner)? = nil
     ) throws(RestoreError) {
         self.settings = settings
         header = AnswerHeader(cluster: settings.cluster, member: settings.member)
@@ -70,7 +70,8 @@ package final class StateMachine {
         kv = try KeyValueStore(store) { key, lease in lessor.setLease(of: key.rawSpan, to: LeaseID(lease)) }
         self.lessor = lessor
         auth = AuthStore(
-            hasher: hasher, rules: settings.authRules, tokens: SimpleTokens(timeToLive: settings.tokenTimeToLive))
+            hasher: hasher, signer: signer, rules: settings.authRules,
+            tokens: SimpleTokens(timeToLive: settings.tokenTimeToLive))
         auth.restore(view)
         membership = Membership(learnersMax: settings.learnersMax)
         membership.restore(view)

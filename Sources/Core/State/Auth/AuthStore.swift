@@ -66,13 +66,19 @@ package final class AuthStore {
 
     /// Computes hashes for entries that carry a clear password.
     let hasher: any PasswordHasher
+    /// Signed tokens instead of simple ones.
+    let signer: (any TokenSigner)?
     var users: [Bytes: UserRecord] = [:]
     var roles: [Bytes: [Permission]] = [:]
     /// The user of the last check: requests come in runs of the same one, and this spares building a dictionary key.
     private var lastUser: UserRecord?
 
-    package init(hasher: any PasswordHasher, rules: Rules = .current, tokens: SimpleTokens = SimpleTokens()) {
+    package init(
+        hasher: any PasswordHasher, signer: (any TokenSigner)? = nil, rules: Rules = .current,
+        tokens: SimpleTokens = SimpleTokens()
+    ) {
         self.hasher = hasher
+        self.signer = signer
         self.rules = rules
         self.tokens = tokens
     }
@@ -189,21 +195,31 @@ package final class AuthStore {
         return PasswordCheck(hash: user.passwordHash, authRevision: revision)
     }
 
-    /// Applies an authenticate entry: the password was checked by the proposer. Returns the token, valid on all members.
+    /// Applies an authenticate entry: the password was checked by the proposer. A simple token becomes valid on every
+    /// member; a signed one is made only where the client waits (`isAwaited`), since it needs no member's memory.
     package func authenticate(
-        name: String, tokenPrefix: String, index: LogIndex, now: Nanoseconds
+        name: String, tokenPrefix: String, index: LogIndex, isAwaited: Bool, clock: Clock
     ) throws(GRPCStatus) -> String {
         guard isEnabled else { throw EtcdError.authNotEnabled }
         guard let user = users[Bytes(name.utf8)] else { throw EtcdError.authFailed }
         guard !user.noPassword else { throw EtcdError.noPasswordUser }
-        let token = "\(tokenPrefix).\(index)"
-        tokens.assign(Bytes(token.utf8), to: user.name, now: now)
-        return token
+        guard let signer else {
+            let token = "\(tokenPrefix).\(index)"
+            tokens.assign(Bytes(token.utf8), to: user.name, now: clock.now)
+            return token
+        }
+        guard isAwaited else { return "" }
+        guard let token = signer.sign(user: user.name, authRevision: revision, unixTime: clock.unixTime) else {
+            throw EtcdError.verifyOnlyKey
+        }
+        return String(decoding: token, as: UTF8.self)
     }
 
-    /// Who presents this simple token; it counts as of the current auth revision.
-    package func identify(simpleToken: Bytes, now: Nanoseconds) -> Identity? {
-        tokens.user(of: simpleToken, now: now).map { Identity(user: $0, authRevision: revision) }
+    /// Who presents this token; nil: nobody we know. A simple token counts as of the current auth revision. One that
+    /// names an index not applied yet may still become valid: see `SimpleTokens.index`.
+    package func identify(token: Bytes, clock: Clock) -> Identity? {
+        if let signer { return signer.verify(token, unixTime: clock.unixTime) }
+        return tokens.user(of: token, now: clock.now).map { Identity(user: $0, authRevision: revision) }
     }
 
     // MARK: persistence
