@@ -74,7 +74,7 @@ import MVCC
     }
 
     private func transaction(_ environment: Environment) throws(StoreError) -> OpaquePointer {
-        if let txn = unsafe txn { return unsafe txn }
+        if let txn { return unsafe txn }
         if environment.allocatedBytes() > environment.mapBytes / 2 {
             let grown = try environment.grow()
             invariant(grown, "nobody reads a store that is being built")
