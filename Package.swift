@@ -81,10 +81,10 @@ let package = Package(
         system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
-            "Foundations", "GRPC", "HTTP1", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine",
+            "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
         ]),
-        system("LMDBStore", ["Foundations", "MVCC", "Linux", "CLMDB"]),
-        system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
+        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
+        system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "Linux", "COpenSSL"]),
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),
@@ -109,12 +109,12 @@ let package = Package(
             swiftSettings: forTests),
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "Foundations", "Wire", "GRPC", "MVCC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
         tests("FoundationsTests", ["Foundations"]),
-        tests("WireTests", ["Wire", "JSON", "Foundations"], data: true),
+        tests("WireTests", ["Wire", "JSON", "GRPC", "Foundations", "TestSupport"], data: true),
         tests("RaftTests", ["Raft", "Foundations", "TestSupport"], data: true),
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),

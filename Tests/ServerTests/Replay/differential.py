@@ -23,6 +23,10 @@ KV, LEASE, AUTH = "/etcdserverpb.KV/", "/etcdserverpb.Lease/", "/etcdserverpb.Au
 MAINTENANCE = "/etcdserverpb.Maintenance/"
 
 
+class EndOfServer(Exception):
+    """One of the servers is no more; there is nothing left to compare."""
+
+
 class Side:
     """One of the two servers, with its clients and watchers."""
 
@@ -32,13 +36,20 @@ class Side:
         self.channel = grpc.insecure_channel("127.0.0.1:%d" % self.server.client, options=UNLIMITED)
         self.calls, self.tokens, self.watchers = {}, {}, []
 
-    def call(self, method, request, user=None):
-        """(status code, message, decoded answer)"""
+    def start(self, method, request, user=None):
+        """Sends a request; `finish` waits for its answer."""
         if method not in self.calls:
             self.calls[method] = self.channel.unary_unary(method)
         metadata = [("token", self.tokens[user])] if user else None
+        return self.calls[method].future(request, timeout=30, metadata=metadata)
+
+    def call(self, method, request, user=None):
+        return self.finish(method, self.start(method, request, user))
+
+    def finish(self, method, future):
+        """(status code, message, decoded answer)"""
         try:
-            data = self.calls[method](request, timeout=30, metadata=metadata)
+            data = future.result()
         except grpc.RpcError as e:
             return e.code().value[0], e.details(), None
         message = self.methods[method][1]()
@@ -113,13 +124,20 @@ class Comparison:
         self.revision, self.compacted = 1, 0
         self.keys = [b"k%d" % i for i in range(12)] + [b"dir/%d/%d" % (i, j) for i in range(3) for j in range(4)] + [b"\x00", b"\xff\xff"]
         self.leases = []
+        self.opened = 0
 
     # -- comparing
 
     def both(self, method, request, user=None, masks=()):
         data = request.SerializeToString()
-        answers = [side.call(method, data, user) for side in self.sides]
+        futures = [side.start(method, data, user) for side in self.sides]
+        answers = [side.finish(method, future) for side, future in zip(self.sides, futures)]
         self.done += 1
+        gone = [side.name for side in self.sides if side.server.process.poll() is not None]
+        if gone:
+            self.fail("%s: server %s ended itself:\n%s" % (method, gone, "".join(
+                side.server.text() for side in self.sides if side.name in gone)))
+            raise EndOfServer()
         shown = []
         for code, text, message in answers:
             decoded = None
@@ -173,11 +191,14 @@ class Comparison:
     def some_lease(self):
         return self.random.choice(self.leases + [0, 0, 0, 777]) if self.random.randrange(3) == 0 else 0
 
-    def fill_put(self, p):
+    def fill_put(self, p, in_txn=False):
         p.key = self.key()
         p.value = self.value()
         p.lease = self.some_lease()
         p.prev_kv = self.random.randrange(3) == 0
+        # 3.5.1 ends itself when a transaction deletes a key and then puts it with an ignore flag.
+        if in_txn:
+            return
         if self.random.randrange(12) == 0:
             p.ignore_value = True
             if self.random.randrange(6):
@@ -232,7 +253,7 @@ class Comparison:
                 op = branch.add()
                 kind = self.random.randrange(10)
                 if kind < 4:
-                    self.fill_put(op.request_put)
+                    self.fill_put(op.request_put, in_txn=True)
                 elif kind < 6:
                     self.fill_delete(op.request_delete_range)
                 elif kind < 9 or depth == 2:
@@ -279,7 +300,8 @@ class Comparison:
             a, b = answers[0][2], answers[1][2]
             if a is not None and b is not None and sorted(a.keys) != sorted(b.keys):
                 self.fail("keys of lease %d: %s and %s" % (request.ID, sorted(a.keys), sorted(b.keys)))
-        elif kind == 4 and self.random.randrange(3) == 0:
+        elif kind == 4 and self.random.randrange(3) == 0 and self.done > self.opened + 300:
+            # A watcher that still replays history would be cancelled on the one side and not on the other.
             request = self.message(KV + "Compact")
             request.revision = self.random.choice([self.revision - self.random.randrange(1, 30), self.compacted, self.revision + 5])
             request.physical = True
@@ -307,6 +329,7 @@ class Comparison:
         create.watch_id = self.random.choice([0, 7])
         if self.random.randrange(4) == 0:
             create.filters.append(self.random.randrange(2))
+        self.opened = self.done
         data = request.SerializeToString()
         for side in self.sides:
             side.watch(data)
@@ -343,11 +366,11 @@ class Comparison:
     # -- users and permissions
 
     def enable_auth(self):
-        def do(method, user=None, **fields):
+        def do(method, **fields):
             request = self.message(AUTH + method)
             for k, v in fields.items():
                 setattr(request, k, v)
-            return self.both(AUTH + method, request, user)
+            return self.both(AUTH + method, request)
         do("UserAdd", name="root", password="r")
         do("UserGrantRole", user="root", role="root")
         for name in ("ann", "bob", "eve"):
@@ -373,7 +396,7 @@ class Comparison:
                 request = self.message(AUTH + "Authenticate")
                 request.name, request.password = name, password
                 code, text, answer = side.call(AUTH + "Authenticate", request.SerializeToString())
-                if code:
+                if code or name not in ("root", "ann", "bob", "eve"):
                     self.fail("authenticate %s on %s: %s" % (name, side.name, text))
                     return False
                 side.tokens[name] = answer.token
@@ -404,7 +427,10 @@ def main():
         one, two = Side("a", a.a, methods), Side("b", a.b, methods)
         try:
             comparison = Comparison(one, two, methods, a.seed)
-            comparison.run(a.operations)
+            try:
+                comparison.run(a.operations)
+            except EndOfServer:
+                pass
         finally:
             one.stop()
             two.stop()
