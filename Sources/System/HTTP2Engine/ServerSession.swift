@@ -358,6 +358,16 @@ package protocol ServerSessionOwner: AnyObject {
         return count
     }
 
+    /// Asks for `roomAvailable`, at the next `send` when the queue is short already.
+    package func askForRoom(_ slot: Int) {
+        let stream = unsafe streams.pointer(slot)
+        if unsafe stream.pointee.queuedBytes <= limits.lowWater {
+            unsafe room.append((slot, stream.pointee.serial))
+        } else {
+            unsafe stream.pointee.wantsRoom = true
+        }
+    }
+
     private func noteRoom(_ stream: UnsafeMutablePointer<ServerStream>) {
         unsafe stream.pointee.wantsRoom = false
         if let slot = unsafe slot(of: stream.pointee.streamID) { unsafe room.append((slot, stream.pointee.serial)) }

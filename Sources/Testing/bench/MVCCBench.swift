@@ -46,7 +46,9 @@ enum MVCCBench {
             while (try? store.hashStep(&job, budget: 1000)).flatMap({ $0 }) == nil { store.endTurn() }
         }
         measure("restore, a record", disk.liveCount) {
-            guard let again = try? KeyValueStore(disk), again.keyCount == count else { fatalError("a store opens again") }
+            guard let again = try? KeyValueStore(disk), again.keyCount == count else {
+                fatalError("a store opens again")
+            }
         }
         print("    resident: \((residentBytes() - before) >> 20) MiB with \(disk.byteCount >> 20) MiB of stored bytes")
         watch(keys, value, store, disk)
@@ -266,7 +268,8 @@ private final class FlatStore: OrderedStore {
 
         private func visit(_ main: Int, _ body: (RawSpan, RawSpan) -> Void) {
             let place = store.places[main]
-            guard place.batch >= 0, case .put(_, let key, let value, _) = store.batches[Int(place.batch)].operations[Int(place.operation)]
+            guard place.batch >= 0,
+                case .put(_, let key, let value, _) = store.batches[Int(place.batch)].operations[Int(place.operation)]
             else { return }
             let bytes = store.batches[Int(place.batch)].bytes
             body(bytes.rawSpan.extracting(key), bytes.rawSpan.extracting(value))
