@@ -10,7 +10,7 @@ import Wire
 @Suite struct RandomMessageTests {
     private static let seed =
         RealTools.environment("COVEY_SEED").flatMap { UInt64($0) } ?? UInt64.random(in: 1..<1_000_000_000)
-    private static let count = RealTools.environment("COVEY_WIRE_MESSAGES").flatMap { Int($0) } ?? 100_000
+    private static let count = RealTools.environment("COVEY_WIRE_MESSAGES").flatMap { Int($0) } ?? 50_000
 
     @Test(.enabled(if: RealTools.required(RealTools.python), "needs .deps/venv/bin/python"))
     func `random messages of another implementation read and write back`() throws {
