@@ -14,6 +14,8 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     case 242: fuzzJSON(rest, RangeResponse.descriptor)
     case 243: fuzzFrames(rest)
     case 244: fuzzHeaders(rest)
+    case 245:
+        if let plain = try? Gzip.decompress(rest.rawSpan, bytesMax: 100_000) { precondition(plain.count <= 100_000) }
     default: fuzzSplitter(rest)
     }
     return 0

@@ -33,3 +33,5 @@ for line in open(os.path.join(data, "gateway.txt")):
         write(bytes([kind]) + body[:4000])
 for text in (b"50%25 of %C3%A9", b"100m", b"14"):
     write(bytes([244]) + text)
+for line in open(os.path.join(data, "gzip.txt")):
+    write(bytes([245]) + bytes.fromhex(line.split("\t")[2])[:4000])
