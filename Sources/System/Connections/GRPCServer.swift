@@ -127,8 +127,27 @@ package final class GRPCServer {
     /// Answers a unary call: `encode` appends the message.
     package func reply(_ call: Call, _ encode: (inout [UInt8]) -> Void) {
         guard let connection = current(call) else { return }
-        connection.send(call, encode)
+        connection.send(call) { output in
+            encode(&output)
+            return true
+        }
         connection.finish(call, .ok)
+    }
+
+    /// The same for what may fail half-way: then nothing of it is sent, and the call ends with the error.
+    package func replyOrFail(_ call: Call, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void) {
+        guard let connection = current(call) else { return }
+        var status = GRPCStatus.ok
+        connection.send(call) { output in
+            let start = output.count
+            do throws(GRPCStatus) { try encode(&output) } catch {
+                status = error
+                output.removeSubrange(start...)
+                return false
+            }
+            return true
+        }
+        connection.finish(call, status)
     }
 
     package func reply(_ call: Call, _ message: [UInt8]) { reply(call) { $0.append(contentsOf: message) } }
@@ -142,11 +161,21 @@ package final class GRPCServer {
     @discardableResult
     package func send(_ call: Call, _ encode: (inout [UInt8]) -> Void) -> Int? {
         guard let connection = current(call) else { return nil }
-        connection.send(call, encode)
+        connection.send(call) { output in
+            encode(&output)
+            return true
+        }
         return connection.queuedBytes(call)
     }
 
     package func queuedBytes(_ call: Call) -> Int { current(call)?.queuedBytes(call) ?? 0 }
+
+    /// Asks for `StreamHandler.writable` when what is queued for the call has run low.
+    package func notifyWritable(_ call: Call) {
+        guard let connection = current(call) else { return }
+        connection.waitingForRoom.append(call)
+        markDirty(connection)
+    }
 
     /// Asks to be told when the call ends without an answer.
     package func observe(_ call: Call, _ observer: any CallObserver) {

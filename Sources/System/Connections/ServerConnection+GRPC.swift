@@ -15,7 +15,6 @@ private final class CallObjects {
     var handler: (any StreamHandler)?
     var observer: (any CallObserver)?
     var deadline: UInt64 = 0
-    var wantsWritable = false
 }
 
 extension ServerConnection: ServerSessionOwner {
@@ -243,17 +242,21 @@ extension ServerConnection: ServerSessionOwner {
 
     func queuedBytes(_ call: Call) -> Int { session?.withStream(Int(call.slot)) { $0.queuedBytes } ?? 0 }
 
-    func send(_ call: Call, _ encode: (inout [UInt8]) -> Void) {
+    /// `encode` returns false when there is nothing to send after all.
+    func send(_ call: Call, _ encode: (inout [UInt8]) -> Bool) {
         guard let session else { return }
         let slot = Int(call.slot)
-        let isOver = session.withStream(slot) { stream in
-            if stream.trailers != nil { return true }
+        let hasMessage = session.withStream(slot) { stream in
+            if stream.trailers != nil { return false }
             let start = GRPCFraming.reserveHeader(in: &stream.outbound)
-            encode(&stream.outbound)
+            guard encode(&stream.outbound) else {
+                stream.outbound.removeSubrange(start...)
+                return false
+            }
             GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
-            return false
+            return true
         }
-        if isOver { return }
+        guard hasMessage else { return }
         session.respond(slot, head: .grpc)
         forgivePings()
         server.markDirty(self)
@@ -284,6 +287,22 @@ extension ServerConnection: ServerSessionOwner {
         }
         forgivePings()
         server.markDirty(self)
+    }
+
+    /// Tells the producers whose queues have run low.
+    func tellWritable() {
+        guard let session, !waitingForRoom.isEmpty else { return }
+        var still: [Call] = []
+        let waiting = waitingForRoom
+        waitingForRoom = []
+        for call in waiting where session.isCurrent(Int(call.slot), call.serial) {
+            if queuedBytes(call) > 64 * 1024 {
+                still.append(call)
+            } else {
+                (session.withStream(Int(call.slot)) { $0.object } as? CallObjects)?.handler?.writable()
+            }
+        }
+        waitingForRoom.append(contentsOf: still)
     }
 
     /// Ends calls whose deadline has passed; the earliest deadline that is still to come.

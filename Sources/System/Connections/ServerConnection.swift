@@ -28,6 +28,8 @@ final class ServerConnection: EventHandler {
     var allowsGRPC = true
     var allowsHTTP = true
     var isDirty = false
+    /// Calls whose handlers want to know when their queue has run low.
+    var waitingForRoom: [Call] = []
 
     var wire = Wire.unknown
     private let tls: (any TransportSecurity)?
@@ -176,6 +178,7 @@ final class ServerConnection: EventHandler {
             }
             if exchange.isOver { closesAfterFlush = true }
         }
+        tellWritable()
         if closesAfterFlush && backlogStart == backlog.count { return close() }
         updateInterest()
     }
