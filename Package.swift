@@ -109,7 +109,7 @@ let package = Package(
             swiftSettings: forTests),
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "MVCC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
