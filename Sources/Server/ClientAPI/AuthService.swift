@@ -90,7 +90,8 @@ extension ClientAPI {
     }
 
     private func withHash(of password: String, _ reply: Reply, _ done: @escaping (String) -> Void) {
-        passwords.run(member.loop, { hasher in hasher.hash(Bytes(password.utf8)) }) { [unowned self] hash in
+        let hasher = hasher
+        passwords.run(member.loop, { hasher.hash(Bytes(password.utf8)) }) { [unowned self] hash in
             guard let hash else { return member.respond(reply, .failure(EtcdError.passwordTooLong)) }
             done(Base64.encode(hash))
         }
@@ -99,8 +100,9 @@ extension ClientAPI {
     private func authenticate(_ request: AuthenticateRequest, _ reply: Reply, attempt: Int) throws(GRPCStatus) {
         let check = try state.auth.passwordCheck(for: request.name)
         let password = Bytes(request.password.utf8)
-        passwords.run(member.loop, { hasher in hasher.matches(password, hash: check.hash) ? Bytes() : nil }) { [unowned self] matched in
-            guard matched != nil else { return member.respond(reply, .failure(EtcdError.authFailed)) }
+        let hasher = hasher
+        passwords.run(member.loop, { hasher.matches(password, hash: check.hash) }) { [unowned self] matches in
+            guard matches else { return member.respond(reply, .failure(EtcdError.authFailed)) }
             guard state.auth.revision == check.authRevision || attempt > 10 else {
                 // Users changed while the password was compared: what was compared may no longer hold.
                 do throws(GRPCStatus) { try authenticate(request, reply, attempt: attempt + 1) } catch {
@@ -114,42 +116,4 @@ extension ClientAPI {
             member.propose(RequestKind.authenticate, entry.encoded().rawSpan, reply)
         }
     }
-}
-
-/// bcrypt on a thread of its own; results come back on the loop.
-final class PasswordWorker {
-    private let queue = BlockingQueue<@Sendable () -> Void>()
-    private let thread: BackgroundThread
-    var hasher: any PasswordHasher = Bcrypt()
-
-    init() {
-        let queue = queue
-        thread = BackgroundThread(name: "passwords") {
-            while let tasks = queue.takeAll() { for task in tasks { task() } }
-        }
-    }
-
-    deinit {
-        queue.close()
-        thread.join()
-    }
-
-    func run(
-        _ loop: EventLoop, _ work: @escaping @Sendable (any PasswordHasher) -> Bytes?, _ done: @escaping (Bytes?) -> Void
-    ) {
-        let hasher = hasher
-        let mailbox = loop.mailbox
-        let box = LoopBound(done)
-        queue.push {
-            let result = work(hasher)
-            mailbox.post { box.value(result) }
-        }
-    }
-}
-
-/// Carries what belongs to the loop's thread through another thread, untouched, and back.
-struct LoopBound<Value>: @unchecked Sendable {
-    // Made and used on the loop's thread only; other threads just hold it.
-    let value: Value
-    init(_ value: Value) { self.value = value }
 }

@@ -33,15 +33,18 @@ package final class ClientAPI {
     package let server: GRPCServer
     package private(set) var unary: [String: Unary] = [:]
     package private(set) var streams: [String: Open] = [:]
-    let passwords = PasswordWorker()
+    let hasher: any PasswordHasher
+    let passwords = Worker(name: "passwords")
+    let scans = Worker(name: "scans")
     package private(set) var watchService: WatchService!
     package var isServing = true
     var healthStreams: [HealthStream] = []
     /// Keep-alive streams that wait for an expired lease to be revoked.
     var expiring: [LeaseID: [WeakKeepAlive]] = [:]
 
-    package init(member: Member, server: GRPCServer) {
+    package init(member: Member, server: GRPCServer, hasher: any PasswordHasher) {
         self.member = member
+        self.hasher = hasher
         self.server = server
         member.server = server
         watchService = WatchService(self)

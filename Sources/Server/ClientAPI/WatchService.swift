@@ -135,12 +135,13 @@ final class WatchStream: ServiceStream {
             response.compactRevision = revision
             queued = outlet.send { response.append(to: &$0) } ?? 0
         case .events(let block, let cuts):
+            let bytes = block.bytes
             var start = 0
             for cut in cuts {
-                send(delivery, block.bytes.rawSpan.extracting(start..<cut), isFragment: true)
+                send(delivery, bytes.rawSpan.extracting(start..<cut), isFragment: true)
                 start = cut
             }
-            send(delivery, block.bytes.rawSpan.extracting(start..<block.bytes.count), isFragment: false)
+            send(delivery, bytes.rawSpan.extracting(start..<bytes.count), isFragment: false)
         }
         return true
     }

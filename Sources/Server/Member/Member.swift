@@ -375,6 +375,15 @@ package final class Member {
         }
     }
 
+    /// Calls `body` once everything applied so far is in the store.
+    package func whenStored(_ body: @escaping () -> Void) {
+        submitBatch(force: true)
+        guard let last = submitted.last else { return body() }
+        storeWaiters.append((last.batch, body))
+    }
+
+    private var storeWaiters: [(batch: UInt64, body: () -> Void)] = []
+
     /// The store's thread reports.
     func batchCommitted(_ number: UInt64, _ error: StoreError?) {
         if let error { return halt("\(error)") }
@@ -383,6 +392,9 @@ package final class Member {
             storedIndex = first.index
             submitted.removeFirst()
         }
+        let ready = storeWaiters.filter { $0.batch <= number }
+        storeWaiters.removeAll { $0.batch <= number }
+        for waiter in ready { waiter.body() }
         snapshotIfDue()
     }
 
