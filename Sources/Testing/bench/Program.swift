@@ -5,7 +5,8 @@
         let arguments = Array(CommandLine.arguments.dropFirst())
         switch arguments.first {
         case "mvcc": MVCCBench.run(keys: arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000)
-        default: print("usage: covey-bench mvcc [KEYS]")
+        case "state": StateBench.run(arguments.count > 1 ? Int(arguments[1]) ?? 200_000 : 200_000)
+        default: print("usage: covey-bench mvcc [KEYS] | state [ENTRIES]")
         }
     }
 }
