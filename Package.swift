@@ -103,6 +103,7 @@ let package = Package(
         program("covey-bench", "Testing/bench", [
             "Foundations", "Wire", "GRPC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
+        program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
         tests("FoundationsTests", ["Foundations"]),
@@ -112,7 +113,7 @@ let package = Package(
         tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
         tests("FlagsTests", ["Flags", "Foundations"], data: true),
-        tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
+        tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ]),
