@@ -110,12 +110,11 @@ final class Victim {
         applied = try Victim.number(view, Victim.indexKey)
         sum = try Victim.number(view, Victim.sumKey)
 
-        let newest = try directory.snap.newest().snapshot
-        let start = LogSnapshot(index: newest?.index ?? 0, term: newest?.term ?? 0)
-        let opened = try DiskLog.open(directory.wal, from: start, options) { ticket, error in
+        let opened = try DiskLog.open(directory.wal, newestOf: directory.snap, options) { ticket, error in
             // An error is met again by the next sync.
             if error == nil { say("\(ticket)") }
         }
+        let start = LogSnapshot(index: opened.snapshot?.index ?? 0, term: opened.snapshot?.term ?? 0)
         log = opened.log
         let recovered = opened.recovered
         last = recovered.entries.last?.index ?? start.index
