@@ -1,1 +1,34 @@
+#define _GNU_SOURCE
 #include "CLinux.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+int covey_open(const char *path, int flags, unsigned mode) { return open(path, flags | O_CLOEXEC, mode); }
+
+int covey_accept(int listener) { return accept4(listener, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
+int covey_bind(int descriptor, const void *address, unsigned length) { return bind(descriptor, address, length); }
+
+int covey_connect(int descriptor, const void *address, unsigned length) { return connect(descriptor, address, length); }
+
+int covey_socket_name(int descriptor, int of_peer, void *address, unsigned *length) {
+    return of_peer ? getpeername(descriptor, address, length) : getsockname(descriptor, address, length);
+}
+
+int covey_numeric_host(const void *address, unsigned length, char *host, unsigned size) {
+    return getnameinfo(address, length, host, size, 0, 0, NI_NUMERICHOST);
+}
+
+int covey_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
+
+int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t data) {
+    struct epoll_event event = {.events = events, .data = {.u64 = data}};
+    return epoll_ctl(epoll, operation, descriptor, &event);
+}
+
+uint64_t covey_event_data(const struct epoll_event *event) { return event->data.u64; }
+
+uint32_t covey_event_bits(const struct epoll_event *event) { return event->events; }

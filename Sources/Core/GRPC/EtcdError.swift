@@ -132,6 +132,9 @@ package enum EtcdError {
     }
     package static let compressedWithoutEncoding = GRPCStatus(
         .internal, "grpc: compressed flag set with identity or empty encoding")
+    package static func unexpectedPayloadFormat(_ flag: UInt8) -> GRPCStatus {
+        GRPCStatus(.internal, "grpc: received unexpected payload format \(flag)")
+    }
     package static let unknownHealthService = GRPCStatus(.notFound, "unknown service")
 
     /// Every error with a fixed text, for tests and for clients that recognise texts.

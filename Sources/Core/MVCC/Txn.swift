@@ -46,6 +46,18 @@ extension KeyValueStore {
         return TxnOutcome(succeeded: path[0], changed: changed, rangeError: run.rangeError)
     }
 
+    /// For a proposer: can the ranges that stand directly in the branch that would run now be read?
+    package func checkDirectRanges(_ request: RawSpan) throws(KeyValueError) {
+        var path: [Bool] = []
+        choose(request, &path)
+        let txn = TxnDecoding.txn(request)
+        var operations = path[0] ? txn.success.makeIterator() : txn.failure.makeIterator()
+        while let bytes = operations.next() {
+            let operation = TxnDecoding.operation(bytes)
+            if operation.requestField == 1 { try checkRevision(TxnDecoding.range(operation.requestRange).revision) }
+        }
+    }
+
     /// Evaluates the compares of a transaction and of the nested ones on the chosen path: one result each, in the order
     /// in which they are entered.
     private func choose(_ request: RawSpan, _ path: inout [Bool]) {

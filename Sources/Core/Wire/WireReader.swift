@@ -86,6 +86,12 @@ package struct WireReader: ~Escapable {
         return bytes.extracting(range)
     }
 
+    /// Where the payload of a length-delimited field lies in the source.
+    package mutating func payloadRange() throws(WireError) -> Range<Int> { try payload() }
+
+    /// The current field is length-delimited.
+    package var isPayload: Bool { wireType == 2 }
+
     // MARK: messages
 
     @inline(never)
@@ -183,6 +189,11 @@ package struct WireReader: ~Escapable {
     package mutating func number() throws(WireError) -> UInt64 {
         guard wireType == 0 else { throw .wrongWireType(field: field, wireType: wireType) }
         return try varint()
+    }
+
+    /// A number without a tag, as packed lists hold them; nil at the end.
+    package mutating func bareNumber() throws(WireError) -> UInt64? {
+        position == end ? nil : try varint()
     }
 
     @inline(__always)

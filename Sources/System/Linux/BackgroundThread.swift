@@ -1,6 +1,7 @@
 // A named thread that runs one body to its end, for the helpers that block on a disk. Loops have threads of their own.
 
-internal import CLinux
+import CLinux
+import Glibc
 
 package final class BackgroundThread: Sendable {
     private let handle: pthread_t
@@ -32,7 +33,7 @@ package final class BackgroundThread: Sendable {
 private func runThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     guard let argument = unsafe argument else { return nil }
     let start = unsafe Unmanaged<BackgroundThread.Start>.fromOpaque(argument).takeRetainedValue()
-    unsafe pthread_setname_np(pthread_self(), String(start.name.prefix(15)))
+    unsafe covey_thread_name(String(start.name.prefix(15)))
     start.body()
     return nil
 }

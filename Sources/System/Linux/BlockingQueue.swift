@@ -1,7 +1,8 @@
 // Hands work to a thread that has nothing else to do than wait for it. The taker gets everything that waits in one go;
 // a wake-up is paid only when it sleeps.
 
-internal import CLinux
+import CLinux
+import Glibc
 
 // Safe to share: every access to the fields happens with the mutex held.
 @safe package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {

@@ -12,7 +12,8 @@
 // Actions: exit (the process ends at once, as kill -9), error:EIO and error:ENOSPC, short:BYTES (a write takes only so
 // many bytes and then the disk is full), delay:MILLISECONDS.
 
-internal import CLinux
+import CLinux
+import Glibc
 import Synchronization
 
 package enum Failpoint: Int, CaseIterable, Sendable {

@@ -30,11 +30,11 @@ package enum RealTools {
     package static func required(_ tool: String?) -> Bool { tool != nil || inCI }
 
     package static func environment(_ name: String) -> String? {
-        guard let value = unsafe getenv(name) else { return nil }
-        return unsafe String(cString: value)
+        guard let value = getenv(name) else { return nil }
+        return String(cString: value)
     }
 
     private static func existing(_ path: String) -> String? {
-        unsafe access(path, X_OK) == 0 ? path : nil
+        access(path, X_OK) == 0 ? path : nil
     }
 }
