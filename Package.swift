@@ -111,6 +111,7 @@ let package = Package(
         program("covey-bench", "Testing/bench", [
             "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
+        program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
         tests("FoundationsTests", ["Foundations"]),
@@ -120,7 +121,7 @@ let package = Package(
         tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
         tests("FlagsTests", ["Flags", "Foundations"], data: true),
-        tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
+        tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ]),
