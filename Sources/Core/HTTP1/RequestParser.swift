@@ -50,6 +50,14 @@ package struct RequestParser: Sendable {
     /// Nothing of a next request has arrived.
     package var isBetweenRequests: Bool { state == .requestLine && line.isEmpty }
 
+    /// The head is complete, the body is not.
+    package var isReadingBody: Bool {
+        switch state {
+        case .requestLine, .headers: false
+        case .body, .chunkSize, .chunk, .chunkEnd, .trailers: true
+        }
+    }
+
     /// True when the head of a request is complete and its body is awaited by a client that wants to be told to go on.
     package var expectsContinue: Bool {
         switch state {
