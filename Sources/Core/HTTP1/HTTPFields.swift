@@ -1,7 +1,7 @@
 // Header fields in the order in which they came; names compare without regard to case. Also the grammar of names and
 // values, used on both ways: what we would not accept we do not write.
 
-package struct HTTPFields: Equatable, Sendable, Sequence, ExpressibleByArrayLiteral {
+package struct HTTPFields: Equatable, Sendable, Sequence, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral {
     package struct Field: Equatable, Sendable {
         package var name: String
         package var value: String
@@ -15,7 +15,8 @@ package struct HTTPFields: Equatable, Sendable, Sequence, ExpressibleByArrayLite
     package private(set) var all: [Field] = []
 
     package init() {}
-    package init(arrayLiteral elements: (String, String)...) { all = elements.map { Field($0.0, $0.1) } }
+    package init(arrayLiteral elements: Field...) { all = elements }
+    package init(dictionaryLiteral elements: (String, String)...) { all = elements.map { Field($0.0, $0.1) } }
 
     package var isEmpty: Bool { all.isEmpty }
     package var count: Int { all.count }
