@@ -81,11 +81,11 @@ let package = Package(
         system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
-            "Foundations", "GRPC", "HTTP1", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine",
+            "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
         ]),
-        system("LMDBStore", ["Foundations", "MVCC", "Linux", "CLMDB"]),
-        system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
-        system("Passwords", ["Foundations", "Linux", "CCrypt"]),
+        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
+        system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
+        system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "Linux", "COpenSSL"]),
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),
 
@@ -109,7 +109,7 @@ let package = Package(
             swiftSettings: forTests),
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "Foundations", "Wire", "GRPC", "MVCC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 

@@ -55,6 +55,17 @@ struct KeyEntries {
         return arena.compare(ref, header, Int(word & KeyEntries.lengthMask), with: key)
     }
 
+    /// Number of leading bytes the entry's key has in common with `key`.
+    @inline(__always)
+    func sharedPrefix(_ ref: Ref, _ key: RawSpan) -> Int {
+        arena.sharedPrefix(ref, keyOffset(ref), keyCount(ref), with: key)
+    }
+
+    func sharedPrefix(_ ref: Ref, with other: Ref) -> Int {
+        let key = unsafe arena.bytes(other, keyOffset(other), keyCount(other))
+        return sharedPrefix(ref, key)
+    }
+
     @inline(__always)
     func isTombstone(_ ref: Ref) -> Bool { arena.load32(ref, 0) & KeyEntries.tombstoneFlag != 0 }
 

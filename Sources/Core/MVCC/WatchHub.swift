@@ -20,6 +20,7 @@
 // the owner calls `progressTick` when a stream's interval has passed.
 
 import Foundations
+import Wire
 
 package enum WatchError: Error, Equatable, Sendable {
     case duplicateID
@@ -28,7 +29,7 @@ package enum WatchError: Error, Equatable, Sendable {
     case negativeStart
 }
 
-package struct WatchRequest: Sendable {
+package struct WatcherRequest: Sendable {
     /// An empty key means the smallest one.
     package var key: [UInt8] = []
     /// As in a range.
@@ -44,6 +45,18 @@ package struct WatchRequest: Sendable {
     package var dropsDeletes = false
 
     package init() {}
+
+    package init(_ create: WatchCreateRequest) {
+        key = create.key
+        end = create.rangeEnd
+        startRevision = create.startRevision
+        watchID = create.watchId
+        previousPairs = create.prevKv
+        fragments = create.fragment
+        progress = create.progressNotify
+        dropsPuts = create.filters.contains(.noput)
+        dropsDeletes = create.filters.contains(.nodelete)
+    }
 }
 
 package final class WatchHub {
@@ -154,7 +167,7 @@ package final class WatchHub {
     // MARK: Watchers
 
     /// Registers a watcher and returns its id. The caller answers "created" before it lets the hub go on.
-    package func create(_ request: WatchRequest, on stream: StreamNumber, _ store: KeyValueStore) throws(WatchError) -> Int64 {
+    package func create(_ request: WatcherRequest, on stream: StreamNumber, _ store: KeyValueStore) throws(WatchError) -> Int64 {
         check(stream)
         let key = request.key.isEmpty ? [0] : request.key
         if !request.end.isEmpty && request.end != [0] && request.end.compare(key) <= 0 { throw .emptyRange }

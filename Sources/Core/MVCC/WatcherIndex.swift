@@ -186,7 +186,9 @@ struct WatcherIndex {
         isOpen(group) || groups[Int(group)].end.compare(key) > 0
     }
 
-    private func isOpen(_ group: Int32) -> Bool { groups[Int(group)].end == [0] }
+    private func isOpen(_ group: Int32) -> Bool {
+        groups[Int(group)].end.count == 1 && groups[Int(group)].end[0] == 0
+    }
 
     private func precedes(_ a: Int32, _ b: Int32) -> Bool {
         let order = groups[Int(a)].key.compare(groups[Int(b)].key)
