@@ -103,9 +103,9 @@ struct HTTP1RequestTests {
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFF\r\n", "POST / HTTP/1.1 chunked | error body is larger than 10485760 bytes"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFF\r\n", "POST / HTTP/1.1 chunked | error body is larger than 8388608 bytes"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n", "POST / HTTP/1.1 chunked | error malformed or forbidden trailer field"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10485761\r\n\r\n", "POST / HTTP/1.1 length(10485761) | error body is larger than 10485760 bytes"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8388609\r\n\r\n", "POST / HTTP/1.1 length(8388609) | error body is larger than 8388608 bytes"),
         // The end of the connection
         ("", "closed"),
         ("GET / HT", "error connection closed inside a message"),

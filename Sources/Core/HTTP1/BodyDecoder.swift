@@ -12,8 +12,8 @@ enum BodyEvent: Equatable {
     case end(HTTPFields)
 }
 
-struct BodyDecoder {
-    private enum State {
+struct BodyDecoder: Sendable {
+    private enum State: Sendable {
         case length(rest: Int)
         case untilClose
         case chunkSize

@@ -25,6 +25,8 @@ package enum HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
     case bodyTooLarge(limit: Int)
     /// The connection ended inside a message.
     case truncated
+    /// More requests sent ahead than are kept while one is answered.
+    case tooFarAhead
 
     /// What a server answers.
     package var status: Int {
@@ -33,7 +35,7 @@ package enum HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
         case .lineTooLong, .headTooLarge, .tooManyFields: 431
         case .transferEncoding: 501
         case .expectation: 417
-        case .bodyTooLarge: 413
+        case .bodyTooLarge, .tooFarAhead: 413
         default: 400
         }
     }
@@ -59,17 +61,18 @@ package enum HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
         case .trailer: "malformed or forbidden trailer field"
         case .bodyTooLarge(let limit): "body is larger than \(limit) bytes"
         case .truncated: "connection closed inside a message"
+        case .tooFarAhead: "too much sent ahead"
         }
     }
 }
 
 /// Bounds on what a peer may make us hold. Bodies are never held here; their bound protects who collects them.
 package struct HTTPLimits: Sendable, Equatable {
-    package var lineBytesMax = 16 << 10
+    package var lineBytesMax = 32 << 10
     package var headBytesMax = 64 << 10
-    package var fieldsMax = 128
+    package var fieldsMax = 256
     package var chunkLineBytesMax = 256
-    package var bodyBytesMax = 10 << 20
+    package var bodyBytesMax = 8 << 20
 
     package init() {}
 }

@@ -73,13 +73,18 @@ package struct HTTPResponseHead: Equatable, Sendable {
 
 enum HTTPConnection {
     static func keepsAlive(_ version: HTTPVersion, _ fields: HTTPFields) -> Bool {
-        if fields.list("connection", contains: "close") { return false }
-        return version == .http11 || fields.list("connection", contains: "keep-alive")
+        keepsAlive(version) { fields.list($0) }
+    }
+
+    static func keepsAlive(_ version: HTTPVersion, list: (String) -> [String]) -> Bool {
+        let options = list("connection")
+        if options.contains(where: { HTTPGrammar.sameName($0, "close") }) { return false }
+        return version == .http11 || options.contains { HTTPGrammar.sameName($0, "keep-alive") }
     }
 }
 
 package enum HTTPStatus {
-    package static func reason(_ status: Int) -> String { names[status] ?? "" }
+    package static func reason(_ status: Int) -> String { names[status] ?? "Status \(status)" }
 
     private static let names = [
         100: "Continue", 101: "Switching Protocols", 200: "OK", 201: "Created", 202: "Accepted", 204: "No Content",

@@ -12,7 +12,7 @@
 
 import Foundations
 
-package struct HTTPRequestParser {
+package struct HTTPRequestParser: Sendable {
     package enum Event: Equatable {
         case head(HTTPRequestHead)
         case body(Range<Int>)

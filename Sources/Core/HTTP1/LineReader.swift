@@ -3,7 +3,7 @@
 
 import Foundations
 
-struct LineReader {
+struct LineReader: Sendable {
     /// The begun line. A line in one piece passes through here too: heads are short, and one path is easier to trust.
     private var line: [UInt8] = []
     /// Bytes of the lines of this head so far.

@@ -4,8 +4,8 @@
 
 import Foundations
 
-struct MessageParser {
-    private enum State {
+struct MessageParser: Sendable {
+    private enum State: Sendable {
         case startLine
         case fields
         /// The head was handed over; the body's rules are known.
