@@ -109,18 +109,19 @@ let package = Package(
             swiftSettings: forTests),
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "MVCC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
         ]),
+        program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
         tests("FoundationsTests", ["Foundations"]),
         tests("WireTests", ["Wire", "JSON", "GRPC", "Foundations", "TestSupport"], data: true),
         tests("RaftTests", ["Raft", "Foundations", "TestSupport"], data: true),
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
-        tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
+        tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
         tests("FlagsTests", ["Flags", "Foundations"], data: true),
-        tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
+        tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ], data: true),

@@ -83,23 +83,16 @@ package enum Boot {
         let isNew = !DiskLog.exists(directory.wal)
         if isNew { try create(directory, cluster) }
 
-        var snapshot: SnapFile?
-        do throws(LogError) {
-            let marks = Set(try DiskLog.read(directory.wal, from: LogSnapshot()).snapshots.map(\.index))
-            snapshot = try directory.snap.newest { marks.contains($0.index) }.snapshot
-        } catch {
-            // The beginning of the log may have been released: then the newest snapshot tells where to start.
-            do throws(LogError) { snapshot = try directory.snap.newest().snapshot } catch { throw .log(error) }
-        }
-        let mark = snapshot.map { LogSnapshot(index: $0.index, term: $0.term, confState: $0.confState) } ?? LogSnapshot()
         let log: DiskLog
         let recovered: RecoveredLog
+        let snapshot: SnapFile?
         let mailbox = loop.mailbox
         do throws(LogError) {
-            (log, recovered) = try DiskLog.open(directory.wal, from: mark) { ticket, error in
+            (log, recovered, snapshot, _) = try DiskLog.open(directory.wal, newestOf: directory.snap) { ticket, error in
                 mailbox.post { relay.member?.logSynced(ticket, error) }
             }
         } catch { throw .log(error) }
+        let mark = snapshot.map { LogSnapshot(index: $0.index, term: $0.term, confState: $0.confState) } ?? LogSnapshot()
         if !LMDBStore.exists(directory.store) {
             // A crash between making the log and making the store; a log that has gone on without one is damage.
             guard mark.index == 0 else {

@@ -46,7 +46,7 @@ final class HTTP1Exchange {
     func receive(_ bytes: RawSpan) {
         guard !isOver else { return }
         // The next requests, early. More than so much of them is not kept: that peer does not wait for answers.
-        guard waiting.count + bytes.byteCount <= 1 << 20 else { return fail(HTTPError(413, "too much sent ahead")) }
+        guard waiting.count + bytes.byteCount <= 1 << 20 else { return fail(.tooFarAhead) }
         waiting.append(bytes)
         work()
     }
@@ -104,7 +104,7 @@ final class HTTP1Exchange {
     }
 
     private func fail(_ error: HTTPError) {
-        let body = Array("\(error.status) \(HTTPText.reason(error.status)): \(error.reason)".utf8)
+        let body = Array("\(error.status) \(HTTPStatus.reason(error.status)): \(error)".utf8)
         ResponseWriter.head(
             status: error.status, headers: [("Content-Type", "text/plain; charset=utf-8")], length: body.count,
             close: true,
