@@ -5,7 +5,8 @@
         let arguments = Array(CommandLine.arguments.dropFirst())
         switch arguments.first {
         case "mvcc": MVCCBench.run(keys: arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000)
-        default: print("usage: covey-bench mvcc [KEYS]")
+        case "storage": StorageBench.run(folder: arguments.count > 1 ? arguments[1] : "/var/tmp")
+        default: print("usage: covey-bench mvcc [KEYS] | storage [FOLDER]")
         }
     }
 }
