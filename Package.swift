@@ -109,7 +109,7 @@ let package = Package(
             swiftSettings: forTests),
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "MVCC", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
             "FileFormats", "DiskLog", "LMDBStore",
         ]),
         program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
@@ -119,7 +119,7 @@ let package = Package(
         tests("WireTests", ["Wire", "JSON", "GRPC", "Foundations", "TestSupport"], data: true),
         tests("RaftTests", ["Raft", "Foundations", "TestSupport"], data: true),
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
-        tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
+        tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
         tests("FlagsTests", ["Flags", "Foundations"], data: true),
         tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),

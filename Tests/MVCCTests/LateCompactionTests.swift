@@ -41,16 +41,16 @@ import Testing
         for isLate in [false, true] {
             let store = InMemoryStore()
             let kv = try KeyValueStore(store)
-            put(kv, "a") // 2
-            delete(kv, "a") // 3
-            put(kv, "b") // 4
-            delete(kv, "b") // 5, the compacted revision: stays
+            put(kv, "a")  // 2
+            delete(kv, "a")  // 3
+            put(kv, "b")  // 4
+            delete(kv, "b")  // 5, the compacted revision: stays
             try kv.compact(5)
             if !isLate { while !kv.compactionStep(budget: 1) {} }
-            put(kv, "a") // 6
-            put(kv, "b") // 7
-            delete(kv, "a") // 8
-            delete(kv, "b") // 9
+            put(kv, "a")  // 6
+            put(kv, "b")  // 7
+            delete(kv, "a")  // 8
+            delete(kv, "b")  // 9
             while !kv.compactionStep(budget: 1) {}
             #expect(stored(kv, store) == ["5t", "6", "7", "8t", "9t"], "late: \(isLate)")
             try kv.compact(9)
@@ -62,14 +62,14 @@ import Testing
     @Test func `a tombstone that was found at a restart goes too`() throws {
         let store = InMemoryStore()
         let first = try KeyValueStore(store)
-        put(first, "a") // 2
-        delete(first, "a") // 3
+        put(first, "a")  // 2
+        delete(first, "a")  // 3
         try first.compact(3)
         while !first.compactionStep(budget: 1) {}
         #expect(stored(first, store) == ["3t"])
         let kv = try KeyValueStore(store)
-        put(kv, "a") // 4
-        put(kv, "a") // 5
+        put(kv, "a")  // 4
+        put(kv, "a")  // 5
         try kv.compact(4)
         while !kv.compactionStep(budget: 1) {}
         #expect(stored(kv, store) == ["4", "5"])

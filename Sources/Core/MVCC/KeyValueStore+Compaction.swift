@@ -3,8 +3,9 @@
 //
 // Nothing is searched for. When a revision is superseded the entry goes into a queue with the revision that did it; when a
 // key is deleted the tombstone goes into another. Compacting at C takes from the front of the queues what was superseded
-// at or below C, and the tombstones below C (also of keys that were written again since: they would count in a hash). So a step costs what it deletes, whatever the store's size, and a store
-// rebuilt after a crash has the same queues, which is how an unfinished compaction goes on.
+// at or below C, and the tombstones below C (also of keys that were written again since: they would count in a hash). So
+// a step costs what it deletes, whatever the store's size, and a store rebuilt after a crash has the same queues, which
+// is how an unfinished compaction goes on.
 //
 // A tombstone exactly at C stays, so that a watcher that starts at C sees the delete; HashKV leaves it out.
 

@@ -22,9 +22,9 @@ package protocol StreamHandler: AnyObject {
     func message(_ message: RawSpan)
     /// The client will send no more.
     func halfClosed()
-    /// The call is over without `finish`.
+    /// The call is over without `finish`: cancelled, past its deadline, or the connection broke. Nothing can be sent.
     func cancelled()
-    /// What was queued has been taken by the connection; called when the queue has run low after being long.
+    /// The queue is short again (32 KiB) after `send` had made it longer than `GRPCServer.Limits.highWater`.
     func writable()
 }
 
@@ -59,7 +59,7 @@ package struct CallContext {
 
     /// The first value of a request field.
     package func metadata(_ name: StaticString) -> [UInt8]? {
-        session?.withStream(Int(call.slot)) { $0.fields.isEmpty ? nil : $0.field(name) }
+        session?.withStream(Int(call.slot)) { $0.hasMetadata ? $0.field(name) : nil }
     }
 
     package func metadataText(_ name: StaticString) -> String? {
@@ -67,7 +67,7 @@ package struct CallContext {
     }
 
     /// True when no field beyond those of every call was sent: nothing to look up.
-    package var hasNoMetadata: Bool { session?.withStream(Int(call.slot)) { $0.fields.isEmpty } ?? true }
+    package var hasNoMetadata: Bool { session?.withStream(Int(call.slot)) { !$0.hasMetadata } ?? true }
 
     package var allMetadata: [(name: String, value: [UInt8])] {
         var all: [(name: String, value: [UInt8])] = []

@@ -25,6 +25,10 @@ package final class GRPCServer {
         /// A connection that takes no output and has this much waiting is not read.
         package var backlogMax = 1 << 20
         package var bodyBytesMax = 8 << 20
+        /// Bytes of messages and bodies that have not arrived whole, over all connections of the loop.
+        package var unfinishedBytesMax = 256 << 20
+        /// A stream with more than this queued is told when the queue is short again (`StreamHandler.writable`).
+        package var highWater = 64 * 1024
 
         package init() {}
     }
@@ -42,6 +46,10 @@ package final class GRPCServer {
     private var earliestDeadline: UInt64 = .max
     private var deadlineTimer: TimerID?
     private var drained: (() -> Void)?
+    private var drainTimers: [TimerID] = []
+    private var ticker: TimerID?
+    private var unfinishedBytes = 0
+    private var connectionsSeen: UInt64 = 0
     package private(set) var isDraining = false
     package private(set) var connectionCount = 0
 
@@ -54,7 +62,9 @@ package final class GRPCServer {
         self.router = router
         self.limits = limits
         output.reserveCapacity(256 * 1024)
-        loop.atEndOfTurn { [unowned self] in flush() }
+        // The server lives as long as its loop's run, so nothing here is weak: a weak reference would make every retain
+        // and release of the server on the way of a call ten times as dear.
+        loop.atEndOfTurn { [unowned(unsafe) self] in unsafe self.flush() }
         scheduleTick()
     }
 
@@ -96,6 +106,12 @@ package final class GRPCServer {
         if isDraining && connectionCount == 0 { finishDrain() }
     }
 
+    /// Room for the serials of one connection.
+    func nextSerials() -> UInt64 {
+        connectionsSeen += 1
+        return connectionsSeen << 32
+    }
+
     func markDirty(_ connection: ServerConnection) {
         guard !connection.isDirty else { return }
         connection.isDirty = true
@@ -126,28 +142,12 @@ package final class GRPCServer {
 
     /// Answers a unary call: `encode` appends the message.
     package func reply(_ call: Call, _ encode: (inout [UInt8]) -> Void) {
-        guard let connection = current(call) else { return }
-        connection.send(call) { output in
-            encode(&output)
-            return true
-        }
-        connection.finish(call, .ok)
+        current(call)?.reply(call, encode)
     }
 
     /// The same for what may fail half-way: then nothing of it is sent, and the call ends with the error.
     package func replyOrFail(_ call: Call, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void) {
-        guard let connection = current(call) else { return }
-        var status = GRPCStatus.ok
-        connection.send(call) { output in
-            let start = output.count
-            do throws(GRPCStatus) { try encode(&output) } catch {
-                status = error
-                output.removeSubrange(start...)
-                return false
-            }
-            return true
-        }
-        connection.finish(call, status)
+        current(call)?.replyOrFail(call, encode)
     }
 
     package func reply(_ call: Call, _ message: [UInt8]) { reply(call) { $0.append(contentsOf: message) } }
@@ -161,19 +161,16 @@ package final class GRPCServer {
     @discardableResult
     package func send(_ call: Call, _ encode: (inout [UInt8]) -> Void) -> Int? {
         guard let connection = current(call) else { return nil }
-        connection.send(call) { output in
-            encode(&output)
-            return true
-        }
+        connection.send(call, encode)
         return connection.queuedBytes(call)
     }
 
     package func queuedBytes(_ call: Call) -> Int { current(call)?.queuedBytes(call) ?? 0 }
 
-    /// Asks for `StreamHandler.writable` when what is queued for the call has run low.
+    /// Asks for `StreamHandler.writable` when what is queued for the call is short: at the end of this turn if it is now.
     package func notifyWritable(_ call: Call) {
         guard let connection = current(call) else { return }
-        connection.waitingForRoom.append(call)
+        connection.session?.askForRoom(Int(call.slot))
         markDirty(connection)
     }
 
@@ -182,23 +179,51 @@ package final class GRPCServer {
         current(call)?.observe(call, observer)
     }
 
-    /// Ends every connection of the server at once.
+    /// Ends every connection of the server at once, and its timers.
     package func closeAll() {
         for connection in connections { connection?.close() }
+        if let ticker { loop.cancel(ticker) }
+        if let deadlineTimer { loop.cancel(deadlineTimer) }
+        ticker = nil
+        deadlineTimer = nil
     }
 
-    /// Takes no new calls, lets open ones end, then calls `done`; streams are told at once that it is over.
-    package func drain(_ done: @escaping () -> Void) {
+    /// Takes no new calls, lets unary ones end, ends streams with `status`; calls `done` when the last connection is closed.
+    /// Connections are told first that the end is near, and what they send until then is still served; what is left after
+    /// `timeout` is cut.
+    package func drain(
+        status: GRPCStatus = EtcdError.stopped, timeout: UInt64 = 10_000_000_000, _ done: @escaping () -> Void
+    ) {
+        invariant(!isDraining, "a server drains once")
         isDraining = true
         drained = done
-        for connection in connections { connection?.drain() }
+        for connection in connections { connection?.announceDrain(status) }
+        // Time for what is on its way to arrive; a client that saw the notice sends nothing new on this connection.
+        drainTimers = [
+            loop.schedule(after: min(200_000_000, timeout / 2)) { for connection in self.connections { connection?.drain(status) } },
+            loop.schedule(after: timeout) { for connection in self.connections { connection?.close() } },
+        ]
         if connectionCount == 0 { finishDrain() }
     }
 
     private func finishDrain() {
+        for timer in drainTimers { loop.cancel(timer) }
+        drainTimers = []
         let done = drained
         drained = nil
         done?()
+    }
+
+    /// Accounts for bytes that wait for the rest of their message; false when there are too many.
+    func reserve(_ count: Int) -> Bool {
+        guard unfinishedBytes + count <= limits.unfinishedBytesMax else { return false }
+        unfinishedBytes += count
+        return true
+    }
+
+    func release(_ count: Int) {
+        unfinishedBytes -= count
+        invariant(unfinishedBytes >= 0, "unfinished bytes \(unfinishedBytes)")
     }
 
     // MARK: Plain HTTP
@@ -243,8 +268,7 @@ package final class GRPCServer {
     }
 
     private func scheduleTick() {
-        loop.schedule(after: 1_000_000_000) { [weak self] in
-            guard let self else { return }
+        ticker = loop.schedule(after: 1_000_000_000) { [self] in
             let now = loop.now
             for connection in connections { connection?.tick(now) }
             scheduleTick()

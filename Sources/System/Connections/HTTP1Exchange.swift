@@ -14,6 +14,8 @@ final class HTTP1Exchange {
     private var isHead = false
     private var chunked = false
     private var draining = false
+    private var isWorking = false
+    private var toldToContinue = false
     var output: [UInt8] = []
     private(set) var isOver = false
     var observer: (any CallObserver)?
@@ -25,29 +27,62 @@ final class HTTP1Exchange {
         parser = RequestParser(limits)
     }
 
-    /// Part of a request has come and not the whole: the clock runs.
-    var isReadingHead: Bool { current == 0 && !parser.isBetweenRequests }
+    /// When the first byte of the request that is being read came; zero when none is.
+    private var requestStartedAt: UInt64 = 0
+
+    /// A request is being answered.
+    var isBusy: Bool { current != 0 }
+
+    /// Part of a request has come and not the whole, for too long: a head has a time for all of it, however it trickles; a
+    /// body must go on.
+    func isLate(_ now: UInt64, lastRead: UInt64, _ limit: UInt64) -> Bool {
+        guard current == 0, requestStartedAt != 0 else { return false }
+        return parser.isReadingBody ? now > lastRead + limit : now > requestStartedAt + limit
+    }
+
+    /// The peer sends no more: the connection ends with the answer that is being made.
+    func endAfterAnswer() { keepsConnection = false }
 
     func receive(_ bytes: RawSpan) {
         guard !isOver else { return }
-        if current != 0 {
-            // The next request, early. More than one buffer of it is not kept: the peer waits.
-            guard waiting.count < 1 << 20 else { return fail(HTTPError(413, "too much sent ahead")) }
-            waiting.append(bytes)
-            return
-        }
-        var taken = 0
-        do throws(HTTPError) {
-            taken = try parser.feed(bytes) { request in
-                begin(request)
-                return false
+        // The next requests, early. More than so much of them is not kept: that peer does not wait for answers.
+        guard waiting.count + bytes.byteCount <= 1 << 20 else { return fail(.tooFarAhead) }
+        waiting.append(bytes)
+        work()
+    }
+
+    /// Reads requests until one is not answered at once, or nothing is left.
+    private func work() {
+        guard !isWorking else { return }
+        isWorking = true
+        defer { isWorking = false }
+        var at = 0
+        let bytes = waiting
+        waiting = []
+        while current == 0 && !isOver && at < bytes.count {
+            if requestStartedAt == 0 { requestStartedAt = connection.lastRead }
+            var complete: HTTPRequest?
+            do throws(HTTPError) {
+                at += try parser.feed(bytes.rawSpan.extracting(at..<bytes.count)) { request in
+                    complete = request
+                    return false
+                }
+            } catch {
+                return fail(error)
             }
-        } catch {
-            return fail(error)
+            guard let complete else {
+                if parser.expectsContinue && !toldToContinue {
+                    toldToContinue = true
+                    output.append(contentsOf: "HTTP/1.1 100 Continue\r\n\r\n".utf8)
+                }
+                break
+            }
+            requestStartedAt = 0
+            toldToContinue = false
+            begin(complete)
         }
-        if taken < bytes.byteCount { waiting.append(bytes.extracting(taken..<bytes.byteCount)) }
-        if current == 0 && parser.expectsContinue { output.append(contentsOf: "HTTP/1.1 100 Continue\r\n\r\n".utf8) }
-        if current == 0 { next() }
+        // What the handlers' answers let in meanwhile comes after what is left here.
+        if at < bytes.count && !isOver { waiting = bytes[at...] + waiting }
     }
 
     private func begin(_ request: HTTPRequest) {
@@ -62,15 +97,8 @@ final class HTTP1Exchange {
         handler(request, call, connection.peer)
     }
 
-    private func next() {
-        guard !waiting.isEmpty, !isOver, current == 0 else { return }
-        let bytes = waiting
-        waiting = []
-        receive(bytes.rawSpan)
-    }
-
     private func fail(_ error: HTTPError) {
-        let body = Array("\(error.status) \(HTTPText.reason(error.status)): \(error.reason)".utf8)
+        let body = Array("\(error.status) \(HTTPStatus.reason(error.status)): \(error)".utf8)
         ResponseWriter.head(
             status: error.status, headers: [("Content-Type", "text/plain; charset=utf-8")], length: body.count,
             close: true,
@@ -114,7 +142,7 @@ final class HTTP1Exchange {
         if !keepsConnection {
             isOver = true
         } else {
-            next()
+            work()
         }
     }
 

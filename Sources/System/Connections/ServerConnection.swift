@@ -21,15 +21,15 @@ final class ServerConnection: EventHandler {
         case http1(HTTP1Exchange)
     }
 
-    unowned let server: GRPCServer
+    // The server owns its connections and closes them before it goes.
+    private unowned(unsafe) let owner: GRPCServer
+    var server: GRPCServer { unsafe owner }
     let index: Int32
     let descriptor: Int32
     var peer: PeerIdentity
     var allowsGRPC = true
     var allowsHTTP = true
     var isDirty = false
-    /// Calls whose handlers want to know when their queue has run low.
-    var waitingForRoom: [Call] = []
 
     var wire = Wire.unknown
     private let tls: (any TransportSecurity)?
@@ -40,20 +40,26 @@ final class ServerConnection: EventHandler {
     private var isClosed = false
     private var closesAfterFlush = false
     private var readsPaused = false
+    private var inputEnded = false
+    /// All is said; until then the peer may read it. (Closing with unread input makes the kernel send a reset, which can
+    /// overtake the last bytes: a GOAWAY, an error page.)
+    private var lingersUntil: UInt64 = 0
     private let openedAt: UInt64
-    private var lastRead: UInt64
+    private(set) var lastRead: UInt64
     private var pingSentAt: UInt64 = 0
     private var lastPing: UInt64 = 0
     private var pingStrikes = 0
 
-    // For HTTP/1.1, where one request is answered at a time.
-    private var serial: UInt64 = 0
+    /// Of the last request. Begins where no other connection of the server has been, so that a call that outlives its
+    /// connection cannot be taken for one of the connection that got its place.
+    private var serial: UInt64
 
     init(server: GRPCServer, index: Int32, descriptor: Int32, tls: (any TransportSecurity)?) {
-        self.server = server
+        unsafe owner = server
         self.index = index
         self.descriptor = descriptor
         self.tls = tls
+        serial = server.nextSerials()
         openedAt = server.loop.now
         lastRead = openedAt
         peer = PeerIdentity(address: Socket.peer(descriptor)?.description ?? "", isTLS: tls != nil)
@@ -72,25 +78,37 @@ final class ServerConnection: EventHandler {
 
     func ready(readable: Bool, writable: Bool) {
         if writable && !isClosed { server.markDirty(self) }
-        guard readable, !isClosed else { return }
+        guard readable else { return }
         var turns = 0
-        while turns < 4 && !isClosed && !readsPaused {
+        // Level-triggered: what is left after a few turns is reported again, after others had theirs.
+        while turns < 4 && !isClosed && !readsPaused && !inputEnded {
             turns += 1
             let count = unsafe server.input.withUnsafeMutableBytes {
                 unsafe Glibc.read(descriptor, $0.baseAddress, $0.count)
             }
             if count > 0 {
                 lastRead = server.loop.now
-                received(count)
+                if lingersUntil == 0 { received(count) }
                 if count < server.input.count { break }
             } else if count == 0 {
-                close()
+                endOfInput()
             } else if errno == EINTR {
                 continue
             } else {
                 if errno != EAGAIN { close() }
                 break
             }
+        }
+    }
+
+    /// The peer sends no more. What has been answered is still written; an HTTP/1.1 request gets its answer, calls on HTTP/2
+    /// are over, because their client could not even take part in flow control.
+    private func endOfInput() {
+        inputEnded = true
+        server.markDirty(self)
+        switch wire {
+        case .http1(let exchange) where exchange.isBusy: exchange.endAfterAnswer()
+        default: closesAfterFlush = true
         }
     }
 
@@ -147,7 +165,7 @@ final class ServerConnection: EventHandler {
     private func startHTTP2() {
         var limits = ServerSession.Limits()
         limits.maxConcurrentStreams = server.limits.maxConcurrentStreams
-        let session = ServerSession(owner: self, limits: limits)
+        let session = ServerSession(owner: self, limits: limits, firstSerial: serial + 1)
         wire = .http2(session)
         if server.isDraining { session.goAway(0) }
     }
@@ -156,7 +174,7 @@ final class ServerConnection: EventHandler {
 
     /// Sends what the protocol has to say; called at the end of a turn.
     func flush() {
-        guard !isClosed else { return }
+        guard !isClosed, lingersUntil == 0 else { return }
         guard drainBacklog() else { return updateInterest() }
         if case .http2(let session) = wire {
             // The server's buffer is taken for the time of this call: a span of it cannot outlive a borrowed property.
@@ -178,8 +196,7 @@ final class ServerConnection: EventHandler {
             }
             if exchange.isOver { closesAfterFlush = true }
         }
-        tellWritable()
-        if closesAfterFlush && backlogStart == backlog.count { return close() }
+        if closesAfterFlush && backlogStart == backlog.count { return linger() }
         updateInterest()
     }
 
@@ -244,11 +261,24 @@ final class ServerConnection: EventHandler {
     private func updateInterest() {
         guard let registration, !isClosed else { return }
         let waiting = backlog.count - backlogStart
-        readsPaused = waiting > server.limits.backlogMax
-        server.loop.change(registration, readable: !readsPaused, writable: waiting > 0)
+        readsPaused = waiting > server.limits.backlogMax || closesAfterFlush
+        server.loop.change(registration, readable: !readsPaused && !inputEnded, writable: waiting > 0)
     }
 
     // MARK: The end
+
+    private func linger() {
+        if inputEnded || lingersUntil != 0 { return close() }
+        lingersUntil = server.loop.now + 1_000_000_000
+        if case .http2(let session) = wire { abandonStreams(session) }
+        if let tls {
+            tls.shutdown(cipher: &backlog)
+            if !drainBacklog() && isClosed { return }
+        }
+        shutdown(descriptor, Int32(SHUT_WR))
+        readsPaused = false
+        if let registration { server.loop.change(registration, readable: true, writable: false) }
+    }
 
     func close() {
         guard !isClosed else { return }
@@ -260,29 +290,41 @@ final class ServerConnection: EventHandler {
         server.removed(self)
     }
 
-    func drain() {
+    /// The end is near: say so, end streams, serve what still comes.
+    func announceDrain(_ status: GRPCStatus) {
+        switch wire {
+        case .http2(let session):
+            session.startDrain()
+            finishStreams(session, status)
+            server.markDirty(self)
+        case .http1(let exchange): exchange.drain()
+        case .unknown: if tls == nil { close() }
+        }
+    }
+
+    /// No more calls; the connection ends with its last one.
+    func drain(_ status: GRPCStatus) {
         switch wire {
         case .http2(let session):
             session.goAway(0)
-            // Streams would go on for ever; unary calls are answered.
-            for slot in 0..<session.slotCount {
-                let route = session.withStream(slot) { $0.isOpen ? $0.route : -1 }
-                guard route >= 0, case .stream = server.router.handlers[Int(route)].handler else { continue }
-                finish(call(slot, session), GRPCStatus(.unavailable, "etcdserver: server stopped"))
-            }
+            finishStreams(session, status)
             server.markDirty(self)
-        case .http1(let exchange): exchange.drain()
+        case .http1: break
         case .unknown: close()
         }
     }
 
     func tick(_ now: UInt64) {
         let limits = server.limits
+        if lingersUntil != 0 {
+            if now > lingersUntil { close() }
+            return
+        }
         switch wire {
         case .unknown:
             if now > openedAt + limits.headTimeout { close() }
         case .http1(let exchange):
-            if exchange.isReadingHead && now > lastRead + limits.headTimeout { close() }
+            if exchange.isLate(now, lastRead: lastRead, limits.headTimeout) { close() }
         case .http2(let session):
             if pingSentAt != 0 {
                 if lastRead > pingSentAt {
@@ -317,6 +359,9 @@ final class ServerConnection: EventHandler {
         pingStrikes = 0
         lastPing = 0
     }
+
+    /// Output the socket has not taken.
+    var backlogBytes: Int { backlog.count - backlogStart }
 
     func endAfterFlush() {
         closesAfterFlush = true

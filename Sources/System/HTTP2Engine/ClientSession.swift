@@ -47,7 +47,7 @@ package protocol ClientSessionOwner: AnyObject {
 
     /// Owned by this session: freed in deinit. Callbacks get `self` unretained; they run only inside calls on it.
     private var session: OpaquePointer?
-    private var streams = StreamSlab(blank: ClientStream())
+    private var streams = StreamSlab<ClientStream> { ClientStream() }
     private var nextSerial: UInt64 = 1
 
     package init(owner: any ClientSessionOwner, limits: Limits = Limits()) {
@@ -208,11 +208,9 @@ package protocol ClientSessionOwner: AnyObject {
         unsafe nghttp2_session_get_stream_user_data(session, streamID).map { Int(bitPattern: $0) - 1 }
     }
 
-    fileprivate func header(
-        _ slot: Int, _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
-    ) -> Int32 {
+    fileprivate func header(_ slot: Int, _ name: RawSpan, _ value: RawSpan) -> Int32 {
         let stream = unsafe streams.pointer(slot)
-        unsafe stream.pointee.headBytes += name.count + value.count + 32
+        unsafe stream.pointee.headBytes += name.byteCount + value.byteCount + 32
         guard unsafe stream.pointee.headBytes <= limits.maxHeadBytes else {
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
         }
@@ -307,27 +305,25 @@ package protocol ClientSessionOwner: AnyObject {
 
 extension ClientStream {
     /// Keeps what a gRPC client looks at apart; the rest goes to `fields` for whoever asks by name.
-    fileprivate mutating func take(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
-        func named(_ text: StaticString) -> Bool {
-            unsafe name.count == text.utf8CodeUnitCount && name.elementsEqual(text.withUTF8Buffer { unsafe $0 })
-        }
-        if unsafe name.first == 0x3a {
-            guard named(":status"), !headSeen else { return }
+    fileprivate mutating func take(_ name: RawSpan, _ value: RawSpan) {
+        if name.byteCount > 0 && name[byte: 0] == 0x3a {
+            guard named(name, ":status"), !headSeen else { return }
             httpStatus = 0
-            for unsafe digit in unsafe value.prefix(3) where (0x30...0x39).contains(digit) {
-                httpStatus = httpStatus * 10 + Int(digit - 0x30)
+            for i in 0..<min(value.byteCount, 3) {
+                let digit = value[byte: i]
+                if (0x30...0x39).contains(digit) { httpStatus = httpStatus * 10 + Int(digit - 0x30) }
             }
-        } else if named("grpc-status") {
+        } else if named(name, "grpc-status") {
             grpcStatus.removeAll(keepingCapacity: true)
-            unsafe grpcStatus.append(contentsOf: value)
-        } else if named("grpc-message") {
+            grpcStatus.append(value)
+        } else if named(name, "grpc-message") {
             grpcMessage.removeAll(keepingCapacity: true)
-            unsafe grpcMessage.append(contentsOf: value)
-        } else if named("content-type") {
+            grpcMessage.append(value)
+        } else if named(name, "content-type") {
             contentType.removeAll(keepingCapacity: true)
-            unsafe contentType.append(contentsOf: value)
+            contentType.append(value)
         } else {
-            unsafe fields.append(name, value)
+            fields.append(name, value)
         }
     }
 }
@@ -344,10 +340,11 @@ extension ClientStream {
         unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
             _, frame, name, nameLength, value, valueLength, _, user in
             let id = unsafe frame.unsafelyUnwrapped.pointee.hd.stream_id
-            let name = unsafe UnsafeBufferPointer(start: name, count: nameLength)
-            let value = unsafe UnsafeBufferPointer(start: value, count: valueLength)
             return unsafe with(user) { session in
-                session.slot(of: id).map { slot in unsafe session.header(slot, name, value) } ?? 0
+                guard let slot = session.slot(of: id) else { return 0 }
+                let name = unsafe UnsafeRawBufferPointer(start: name, count: nameLength)
+                let value = unsafe UnsafeRawBufferPointer(start: value, count: valueLength)
+                return unsafe session.header(slot, name.bytes, value.bytes)
             }
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, user in

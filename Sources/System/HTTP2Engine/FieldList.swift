@@ -4,7 +4,7 @@
 import Foundations
 
 package struct FieldList: Sendable {
-    private var bytes: [UInt8] = []
+    @usableFromInline var bytes: [UInt8] = []
 
     package init() {}
 
@@ -12,11 +12,15 @@ package struct FieldList: Sendable {
 
     mutating func removeAll() { bytes.removeAll(keepingCapacity: bytes.capacity <= 4096) }
 
-    mutating func append(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
-        append(length: name.count)
-        append(length: value.count)
-        unsafe bytes.append(contentsOf: name)
-        unsafe bytes.append(contentsOf: value)
+    /// Where the value lies now.
+    @discardableResult
+    mutating func append(_ name: RawSpan, _ value: RawSpan) -> Range<Int32> {
+        var lengths = (UInt32(name.byteCount).littleEndian, UInt32(value.byteCount).littleEndian)
+        unsafe withUnsafeBytes(of: &lengths) { unsafe bytes.append(contentsOf: $0) }
+        bytes.append(name)
+        let start = Int32(bytes.count)
+        bytes.append(value)
+        return start..<Int32(bytes.count)
     }
 
     /// The first value of the field with this lower-case name.
@@ -51,9 +55,5 @@ package struct FieldList: Sendable {
 
     private func length(_ at: Int) -> Int {
         Int(bytes[at]) | Int(bytes[at + 1]) << 8 | Int(bytes[at + 2]) << 16 | Int(bytes[at + 3]) << 24
-    }
-
-    private mutating func append(length: Int) {
-        for shift in [0, 8, 16, 24] { bytes.append(UInt8(truncatingIfNeeded: length >> shift)) }
     }
 }

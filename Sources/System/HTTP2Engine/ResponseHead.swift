@@ -23,6 +23,14 @@ import Glibc
             form: .fields([(":status", "200"), ("content-type", "application/grpc")] + statusFields(code, message)))
     }
 
+    /// For a request that is neither gRPC nor, on this listener, anything else.
+    package static func unsupportedContentType(_ type: String) -> ResponseHead {
+        ResponseHead(
+            form: .fields(
+                [(":status", "415"), ("content-type", "application/grpc")]
+                    + statusFields(3, "invalid gRPC request content-type \"\(type)\"")))
+    }
+
     static func trailers(code: UInt32, message: String) -> ResponseHead {
         ResponseHead(form: .fields(statusFields(code, message)))
     }

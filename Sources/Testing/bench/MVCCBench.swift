@@ -169,7 +169,7 @@ enum MVCCBench {
 
     private static func six(_ bits: UInt64) -> [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: bits >> (8 * $0)) } }
 
-    private static func measure(_ name: String, _ count: Int, _ body: () -> Void) {
+    static func measure(_ name: String, _ count: Int, _ body: () -> Void) {
         let start = cpuNanoseconds()
         body()
         let each = (cpuNanoseconds() - start) / max(1, count)
@@ -203,7 +203,7 @@ private final class CountingSink: WatchSink {
 }
 
 /// Keeps batches as they come and finds a revision by its number: each transaction here makes one.
-private final class FlatStore: OrderedStore {
+final class FlatStore: OrderedStore {
     private var batches: [StoreBatch] = []
     /// By revision: batch and operation. -1: deleted or never written.
     private var places: [(batch: Int32, operation: Int32)] = []
