@@ -228,7 +228,7 @@ final class GatewayStream: StreamOutlet, CallObserver {
             writer.name("message")
             writer.string(status.message)
             writer.name("http_status")
-            writer.string(HTTPText.reason(status.code.httpStatus()))
+            writer.string(HTTPStatus.reason(status.code.httpStatus()))
             writer.endObject()
             writer.endObject()
             _ = api.server.sendPiece(call, writer.bytes + [0x0a])
