@@ -21,7 +21,9 @@ enum StorageBench {
     }
 
     private static func measure(_ path: String) throws {
-        print("log, entries of \(entryBytes) bytes, one write and one fdatasync a group; us a group, best of \(rounds) (worst)")
+        print(
+            "log, entries of \(entryBytes) bytes, one write and one fdatasync a group; us a group, best of \(rounds) (worst)"
+        )
         print(row("group", ["bare", "log inline", "log thread", "ratio inline"]))
         for group in [1, 16, 256] {
             var bare: [Double] = []
@@ -36,7 +38,8 @@ enum StorageBench {
             let ratio = (inline.min() ?? 0) / (bare.min() ?? 1)
             print(row("\(group)", [shown(bare), shown(inline), shown(thread), decimal(ratio, 2)]))
         }
-        print("\nstore, 17-byte keys, \(entryBytes)-byte values, each batch synced; thousand puts a second, best (worst)")
+        print(
+            "\nstore, 17-byte keys, \(entryBytes)-byte values, each batch synced; thousand puts a second, best (worst)")
         print(row("batch", ["puts/s"]))
         for batch in [100, 1000, 10_000] {
             var rates: [Double] = []
@@ -44,14 +47,18 @@ enum StorageBench {
             print(row("\(batch)", ["\(decimal(rates.max() ?? 0, 0)) (\(decimal(rates.min() ?? 0, 0)))"]))
         }
         let (view, get, image) = try reads("\(path)/store-1000-0")
-        print("\nview taken and let go \(decimal(view, 0)) ns, random get \(decimal(get, 0)) ns, snapshot \(decimal(image, 0)) MB/s")
+        print(
+            "\nview taken and let go \(decimal(view, 0)) ns, random get \(decimal(get, 0)) ns, snapshot \(decimal(image, 0)) MB/s"
+        )
     }
 
     private static func bareWrites(_ path: String, _ group: Int, _ syncs: Int) throws -> Double {
         let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
         defer { close(descriptor) }
         let zeros = Bytes(repeating: 0, count: 1 << 20)
-        for i in 0..<64 { _ = unsafe zeros.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, i << 20) } }
+        for i in 0..<64 {
+            _ = unsafe zeros.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, i << 20) }
+        }
         fsync(descriptor)
         let data = Bytes(repeating: 0x61, count: group * (entryBytes + 40))
         var position = 0
@@ -134,7 +141,9 @@ enum StorageBench {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    private static func shown(_ times: [Double]) -> String { "\(decimal(times.min() ?? 0, 1)) (\(decimal(times.max() ?? 0, 0)))" }
+    private static func shown(_ times: [Double]) -> String {
+        "\(decimal(times.min() ?? 0, 1)) (\(decimal(times.max() ?? 0, 0)))"
+    }
 
     private static func decimal(_ number: Double, _ digits: Int) -> String {
         var scale = 1.0
