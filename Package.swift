@@ -110,6 +110,7 @@ let package = Package(
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
             "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "FileFormats", "DiskLog", "LMDBStore",
         ]),
         program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
