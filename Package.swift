@@ -125,7 +125,7 @@ let package = Package(
         tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
-        ]),
+        ], data: true),
         tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
