@@ -78,7 +78,7 @@ let package = Package(
         // System
         system("Linux", ["Foundations", "CLinux"]),
         system("Telemetry", ["Foundations", "JSON", "Linux", "CSystemd"]),
-        system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
+        system("TLSEngine", ["Foundations", "Linux", "CLinux", "PKI", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
             "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
@@ -86,7 +86,7 @@ let package = Package(
         system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
-        system("PKI", ["Foundations", "Linux", "COpenSSL"]),
+        system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),
 
         // Outer rings
