@@ -119,7 +119,7 @@ let package = Package(
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
-        tests("FlagsTests", ["Flags", "Foundations"], data: true),
+        tests("FlagsTests", ["Flags", "Foundations"]),
         tests("StorageTests", ["LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
