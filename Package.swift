@@ -114,7 +114,7 @@ let package = Package(
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
         tests("FoundationsTests", ["Foundations"]),
-        tests("WireTests", ["Wire", "JSON", "Foundations"], data: true),
+        tests("WireTests", ["Wire", "JSON", "GRPC", "Foundations", "TestSupport"], data: true),
         tests("RaftTests", ["Raft", "Foundations", "TestSupport"], data: true),
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "MVCC", "Wire", "Foundations"], data: true),
