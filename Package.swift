@@ -77,7 +77,7 @@ let package = Package(
 
         // System
         system("Linux", ["Foundations", "CLinux"]),
-        system("Telemetry", ["Foundations", "JSON", "Linux", "CSystemd"]),
+        system("Telemetry", ["Foundations", "JSON", "Linux"]),
         system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
@@ -87,7 +87,7 @@ let package = Package(
         system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "Linux", "CCrypt"]),
         system("PKI", ["Foundations", "Linux", "COpenSSL"]),
-        system("Systemd", ["Foundations", "Linux", "CSystemd"]),
+        system("Systemd", ["Foundations", "Linux"]),
 
         // Outer rings
         outer("Server", "Server", [
@@ -127,6 +127,7 @@ let package = Package(
         tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]
 )

@@ -49,7 +49,8 @@ package struct Completion: Sendable {
             let pattern = "--\(option.name)" + (option.shorthand.map { "|-\($0)" } ?? "")
             let choices = option.choices.joined(separator: " ")
             chosen.append(
-                (option.name, "        \(pattern)) COMPREPLY=($(compgen -W '\(choices)' -- \"$current\")); return ;;\n"))
+                (option.name, "        \(pattern)) COMPREPLY=($(compgen -W '\(choices)' -- \"$current\")); return ;;\n")
+            )
         }
         return """
             \(function)() {

@@ -12,9 +12,10 @@ package struct FlagGroupsUsage: Sendable {
     package var text: String {
         var groups: [String] = []
         for option in options where !option.hidden && !groups.contains(option.group) { groups.append(option.group) }
-        return heading + "\n" + groups.map { group in
-            "\n\(group):\n" + options.filter { $0.group == group && !$0.hidden }.map(entry).joined()
-        }.joined()
+        return heading + "\n"
+            + groups.map { group in
+                "\n\(group):\n" + options.filter { $0.group == group && !$0.hidden }.map(entry).joined()
+            }.joined()
     }
 
     private func entry(_ option: Option) -> String {

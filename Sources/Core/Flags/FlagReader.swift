@@ -77,7 +77,8 @@ struct FlagReader {
             try values.set(option, text, from: .flag)
         } catch {
             let shown = option.shorthand.map { "-\($0), --\(option.name)" } ?? "--\(option.name)"
-            throw Failure(message: "invalid argument \(GoText.quote(text)) for \(GoText.quote(shown)) flag: \(error.long)")
+            throw Failure(
+                message: "invalid argument \(GoText.quote(text)) for \(GoText.quote(shown)) flag: \(error.long)")
         }
     }
 }

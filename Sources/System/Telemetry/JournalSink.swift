@@ -94,7 +94,9 @@ package final class JournalSink: LogSink {
         if value.utf8.contains(0x0a) {
             out.append(0x0a)
             let count = UInt64(value.utf8.count)
-            for shift in stride(from: UInt64(0), to: 64, by: 8) { out.append(UInt8(truncatingIfNeeded: count >> shift)) }
+            for shift in stride(from: UInt64(0), to: 64, by: 8) {
+                out.append(UInt8(truncatingIfNeeded: count >> shift))
+            }
         } else {
             out.append(0x3d)
         }

@@ -27,7 +27,8 @@ package struct LogSettings: Sendable, Equatable {
             if outputs.contains(LogSettings.journal) {
                 throw Refused(
                     description: "running with systemd/journal but other '--log-outputs' values "
-                        + "(\(GoList.quoted(outputs))) are configured with 'default'; override 'default' value with something else")
+                        + "(\(GoList.quoted(outputs))) are configured with 'default'; override 'default' value with something else"
+                )
             }
         }
         let files = outputs.filter { !LogSettings.special.contains($0) }

@@ -65,7 +65,9 @@ package final class MetricsRegistry: Sendable {
     }
 
     /// A family whose values are read when somebody asks. `type` is "counter" or "gauge".
-    package func read(_ name: String, _ help: String, type: String = "gauge", _ body: @escaping @Sendable () -> [Sample]) {
+    package func read(
+        _ name: String, _ help: String, type: String = "gauge", _ body: @escaping @Sendable () -> [Sample]
+    ) {
         add(Family(name: name, help: help, type: type, source: .read(body)))
     }
 
@@ -87,7 +89,8 @@ package final class MetricsRegistry: Sendable {
             switch family.source {
             case .counter(let labelled):
                 for (values, child) in labelled.snapshot {
-                    append(family.name, pairs(labelled.labels, values), MetricNumber.text(Double(child.value)), to: &lines)
+                    append(
+                        family.name, pairs(labelled.labels, values), MetricNumber.text(Double(child.value)), to: &lines)
                 }
             case .gauge(let labelled):
                 for (values, child) in labelled.snapshot {
@@ -165,7 +168,8 @@ package enum MetricNumber {
         if exponent < -4 || exponent >= 6 {
             let rest = digits.dropFirst()
             let power = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
-            return sign + String(digits.first!) + (rest.isEmpty ? "" : "." + rest) + "e" + (exponent < 0 ? "-" : "+") + power
+            return sign + String(digits.first!) + (rest.isEmpty ? "" : "." + rest) + "e" + (exponent < 0 ? "-" : "+")
+                + power
         }
         if exponent < 0 { return sign + "0." + String(repeating: "0", count: -exponent - 1) + digits }
         if digits.count <= exponent + 1 {
