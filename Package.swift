@@ -87,12 +87,13 @@ let package = Package(
         system("DiskLog", ["Foundations", "Wire", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "Linux", "CCrypt"]),
         system("PKI", ["Foundations", "Linux", "COpenSSL"]),
+        system("YAML", ["Foundations", "CYAML"]),
         system("Systemd", ["Foundations", "Linux"]),
 
         // Outer rings
         outer("Server", "Server", [
             "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "MVCC", "State", "FileFormats", "Flags", "Linux",
-            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd",
+            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
         ]),
         outer("CoveyClient", "Client", [
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",

@@ -22,11 +22,7 @@ package struct InitialCluster: Equatable, Sendable, CustomStringConvertible {
         }
         var members: [(name: String, urls: [MemberURL])] = []
         for name in names {
-            let urls = texts[name] ?? []
-            if name.isEmpty || urls.allSatisfy(\.isEmpty) {
-                throw URLError("empty URL given for \(GoText.quote(name))")
-            }
-            members.append((name, try URLList.parse(urls)))
+            members.append((name, try URLList.parse(texts[name] ?? [])))
         }
         return InitialCluster(members: members)
     }
