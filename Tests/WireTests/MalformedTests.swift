@@ -142,7 +142,8 @@ import Testing
 
     @Test func `hand-written pieces equal the generated message`() {
         let kv = KeyValue(key: [1, 2], createRevision: 3, modRevision: 4, version: 5, value: [6], lease: -7)
-        let response = RangeResponse(header: ResponseHeader(clusterId: .max, revision: 9), kvs: [kv, kv], more: true, count: 2)
+        let response = RangeResponse(
+            header: ResponseHeader(clusterId: .max, revision: 9), kvs: [kv, kv], more: true, count: 2)
         var bytes: Bytes = []
         let header = ResponseHeader(clusterId: .max, revision: 9)
         bytes.appendWireHeader(1, length: header.encodedSize)
@@ -157,7 +158,9 @@ import Testing
         #expect(size == bytes.count)
     }
 
-    @Test(arguments: [0, 1, 127, 128, 1_234_567, Int64.max, -1]) func `the header template equals the header`(revision: Int64) {
+    @Test(arguments: [0, 1, 127, 128, 1_234_567, Int64.max, -1]) func `the header template equals the header`(
+        revision: Int64
+    ) {
         for term: UInt64 in [0, 2, .max] {
             let template = ResponseHeaderTemplate(clusterId: .max, memberId: 1 << 63)
             let header = ResponseHeader(clusterId: .max, memberId: 1 << 63, revision: revision, raftTerm: term)

@@ -49,6 +49,11 @@ package struct Option: Sendable {
         self.required = required
     }
 
+    /// Text without a default.
+    package init(_ name: String, _ summary: String, shownDefault: String? = nil, group: String) {
+        self.init(name, .text, summary, shownDefault: shownDefault, group: group)
+    }
+
     package var isBool: Bool { if case .bool = kind { true } else { false } }
 
     /// The variable of this option: `PREFIX_NAME`, upper case, dashes as underscores.

@@ -184,6 +184,26 @@ import Foundations
         unsafe RawSpan(_unsafeStart: address(ref) + offset, byteCount: count).compare(other)
     }
 
+    /// Number of leading bytes that are the same.
+    func sharedPrefix(_ ref: Ref, _ offset: Int, _ count: Int, with other: RawSpan) -> Int {
+        let base = unsafe address(ref) + offset
+        let shorter = min(count, other.byteCount)
+        var i = 0
+        while i &+ 8 <= shorter {
+            let a = unsafe base.loadUnaligned(fromByteOffset: i, as: UInt64.self)
+            let b = unsafe other.unsafeLoadUnaligned(fromByteOffset: i, as: UInt64.self)
+            if a != b { return i &+ (a ^ b).littleEndian.trailingZeroBitCount >> 3 }
+            i &+= 8
+        }
+        while i < shorter {
+            let a = unsafe base.load(fromByteOffset: i, as: UInt8.self)
+            let b = unsafe other.unsafeLoad(fromByteOffset: i, as: UInt8.self)
+            if a != b { return i }
+            i &+= 1
+        }
+        return i
+    }
+
     func write(_ ref: Ref, _ offset: Int, _ bytes: RawSpan) {
         let target = unsafe address(ref) + offset
         unsafe bytes.withUnsafeBytes {

@@ -2,16 +2,15 @@
 //
 // A B+tree of up to 64 entries a node over the blocks of KeyArena:
 //
-//     leaf   count 4, next 4, previous 4, unused 4, alive 8 (one bit an entry), entry references 64 x 4
-//     inner  count 4, unused 12,  child references 64 x 4, references of the smallest entry below each 64 x 4,
-//            number of alive keys below each 64 x 4
+//     leaf   a node (KeyNodes) whose middle 16 bytes are: next 4, previous 4, alive 8 (one bit an entry)
+//     inner  a node of the smallest entry below each child; then child references 64 x 4 and the number of alive keys
+//            below each 64 x 4
 //
 // Invariants, checked by `verify`:
 // - keys ascend along the leaves; the smallest entry below a child is what its parent says;
 // - the alive bit of an entry is clear exactly when its newest revision is a tombstone;
-// - the number of alive keys below a child is what its parent says, so that counting a range is two descents.
-//
-// Cost of one descent among a million keys: about 20 comparisons, half of them cache misses.
+// - the number of alive keys below a child is what its parent says, so that counting a range is two descents;
+// - the keys of a node (of an inner one: the smallest below each child) share the prefix, and heads are theirs.
 
 import Foundations
 
@@ -26,6 +25,7 @@ final class KeyIndex {
 
     let arena = KeyArena()
     let entries: KeyEntries
+    private let nodes: KeyNodes
 
     /// Keys in the index, dead ones that still have a history included.
     private(set) var count = 0
@@ -40,14 +40,19 @@ final class KeyIndex {
     private var pathNode = [Ref](repeating: 0, count: 12)
     private var pathChild = [Int](repeating: 0, count: 12)
 
-    private static let fanout = 64
-    private static let leafBytes = 24 + 4 * fanout
-    private static let innerBytes = 16 + 12 * fanout
+    private static let fanout = KeyNodes.fanout
+    private static let leafBytes = KeyNodes.bytes
+    private static let childrenOffset = KeyNodes.bytes
+    private static let aliveOffset = KeyNodes.bytes + 4 * fanout
+    private static let innerBytes = KeyNodes.bytes + 8 * fanout
+    private static let nextOffset = 8
+    private static let previousOffset = 12
     private static let fewEntries = 16
     private static let mergedMax = 48
 
     init() {
         entries = KeyEntries(arena: arena)
+        nodes = KeyNodes(arena: arena, entries: entries)
         root = 0
         firstLeaf = 0
         root = makeLeaf()
@@ -61,10 +66,10 @@ final class KeyIndex {
         var node = root
         var level = 0
         while level < height {
-            node = arena.load32(node, 16 + 4 * child(of: node, for: key))
+            node = arena.load32(node, KeyIndex.childrenOffset + 4 * child(of: node, for: key))
             level += 1
         }
-        let (slot, found) = search(leaf: node, for: key)
+        let (slot, found) = nodes.search(node, for: key)
         return found ? entry(node, slot) : 0
     }
 
@@ -80,10 +85,10 @@ final class KeyIndex {
         var node = root
         var level = 0
         while level < height {
-            node = arena.load32(node, 16 + 4 * child(of: node, for: key))
+            node = arena.load32(node, KeyIndex.childrenOffset + 4 * child(of: node, for: key))
             level += 1
         }
-        return Position(leaf: node, slot: search(leaf: node, for: key).slot)
+        return Position(leaf: node, slot: nodes.search(node, for: key).slot)
     }
 
     /// A walk over a part of the index; good until the index changes.
@@ -140,7 +145,7 @@ final class KeyIndex {
 
     private func advance(_ scan: inout Scan) -> Bool {
         let leaf = scan.position.leaf
-        let following = leaf == scan.end.leaf ? 0 : arena.load32(leaf, 4)
+        let following = leaf == scan.end.leaf ? 0 : arena.load32(leaf, KeyIndex.nextOffset)
         if following == 0 {
             scan.end = scan.position
             return false
@@ -168,11 +173,11 @@ final class KeyIndex {
         var level = 0
         while level < height {
             let child = child(of: node, for: key)
-            for i in 0..<child { total += Int(arena.load32(node, 528 + 4 * i)) }
-            node = arena.load32(node, 16 + 4 * child)
+            for i in 0..<child { total += Int(arena.load32(node, KeyIndex.aliveOffset + 4 * i)) }
+            node = arena.load32(node, KeyIndex.childrenOffset + 4 * child)
             level += 1
         }
-        let slot = search(leaf: node, for: key).slot
+        let slot = nodes.search(node, for: key).slot
         let before: UInt64 = slot == 64 ? ~0 : (1 << UInt64(slot)) - 1
         return total + (arena.load64(node, 16) & before).nonzeroBitCount
     }
@@ -232,7 +237,8 @@ final class KeyIndex {
 
     /// Takes a dead key without history out.
     func remove(_ ref: Ref) {
-        invariant(entries.isTombstone(ref) && entries.historyCount(ref) == 0, "only a dead key without history is removed")
+        invariant(
+            entries.isTombstone(ref) && entries.historyCount(ref) == 0, "only a dead key without history is removed")
         let (leaf, slot, found) = descend(key(ref))
         invariant(found && entry(leaf, slot) == ref, "a key that is removed is in the index")
         removeSlot(leaf, slot)
@@ -243,8 +249,8 @@ final class KeyIndex {
     private func advance(_ ref: Ref, _ before: KeyVersion, _ version: KeyVersion, leaf: Ref, slot: Int) -> Change {
         let moved = entries.advance(ref, version)
         if moved != ref {
-            arena.store32(leaf, 24 + 4 * slot, moved)
-            if slot == 0 { setSmallest(moved) }
+            nodes.move(leaf, slot, to: moved)
+            if slot == 0 { moveSmallest(moved) }
         }
         if before.isTombstone != version.isTombstone {
             let bit: UInt64 = 1 << UInt64(slot)
@@ -258,35 +264,13 @@ final class KeyIndex {
     // MARK: The tree
 
     @inline(__always)
-    private func entry(_ leaf: Ref, _ slot: Int) -> Ref { arena.load32(leaf, 24 + 4 * slot) }
+    private func entry(_ leaf: Ref, _ slot: Int) -> Ref { nodes.entry(leaf, slot) }
 
     /// The child that holds `key` if any does: the last one whose smallest key is not after it.
     @inline(__always)
     private func child(of node: Ref, for key: RawSpan) -> Int {
-        var low = 1
-        var high = Int(arena.load32(node, 0))
-        while low < high {
-            let middle = (low + high) >> 1
-            if entries.compareKey(arena.load32(node, 272 + 4 * middle), key) <= 0 {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        return low - 1
-    }
-
-    @inline(__always)
-    private func search(leaf: Ref, for key: RawSpan) -> (slot: Int, found: Bool) {
-        var low = 0
-        var high = Int(arena.load32(leaf, 0))
-        while low < high {
-            let middle = (low + high) >> 1
-            let order = entries.compareKey(entry(leaf, middle), key)
-            if order == 0 { return (middle, true) }
-            if order < 0 { low = middle + 1 } else { high = middle }
-        }
-        return (low, false)
+        let (slot, found) = nodes.search(node, for: key)
+        return found ? slot : max(0, slot - 1)
     }
 
     private func descend(_ key: RawSpan) -> (leaf: Ref, slot: Int, found: Bool) {
@@ -296,10 +280,10 @@ final class KeyIndex {
             let child = child(of: node, for: key)
             pathNode[level] = node
             pathChild[level] = child
-            node = arena.load32(node, 16 + 4 * child)
+            node = arena.load32(node, KeyIndex.childrenOffset + 4 * child)
             level += 1
         }
-        let (slot, found) = search(leaf: node, for: key)
+        let (slot, found) = nodes.search(node, for: key)
         return (node, slot, found)
     }
 
@@ -309,19 +293,35 @@ final class KeyIndex {
         return leaf
     }
 
+    private func makeInner() -> Ref {
+        let inner = arena.allocate(KeyIndex.innerBytes)
+        for offset in stride(from: 0, to: 24, by: 8) { arena.store64(inner, offset, 0) }
+        return inner
+    }
+
     private func addAlive(_ delta: Int) {
         aliveCount += delta
         for level in 0..<height {
-            let offset = 528 + 4 * pathChild[level]
+            let offset = KeyIndex.aliveOffset + 4 * pathChild[level]
             arena.store32(pathNode[level], offset, UInt32(Int(arena.load32(pathNode[level], offset)) + delta))
         }
     }
 
-    /// Along the last descent: the leaf's first entry is now `ref`.
+    /// Along the last descent: `ref` is now the smallest entry below.
     private func setSmallest(_ ref: Ref, below top: Int? = nil) {
         var level = (top ?? height) - 1
         while level >= 0 {
-            arena.store32(pathNode[level], 272 + 4 * pathChild[level], ref)
+            nodes.set(pathNode[level], pathChild[level], ref)
+            if pathChild[level] > 0 { return }
+            level -= 1
+        }
+    }
+
+    /// Along the last descent: the smallest entry below is now at `ref`, with the same key.
+    private func moveSmallest(_ ref: Ref) {
+        var level = height - 1
+        while level >= 0 {
+            nodes.move(pathNode[level], pathChild[level], to: ref)
             if pathChild[level] > 0 { return }
             level -= 1
         }
@@ -337,18 +337,16 @@ final class KeyIndex {
             return
         }
         let right = makeLeaf()
-        let following = arena.load32(leaf, 4)
-        arena.store32(right, 4, following)
-        arena.store32(right, 8, leaf)
-        arena.store32(leaf, 4, right)
-        if following != 0 { arena.store32(following, 8, right) }
+        let following = arena.load32(leaf, KeyIndex.nextOffset)
+        arena.store32(right, KeyIndex.nextOffset, following)
+        arena.store32(right, KeyIndex.previousOffset, leaf)
+        arena.store32(leaf, KeyIndex.nextOffset, right)
+        if following != 0 { arena.store32(following, KeyIndex.previousOffset, right) }
         // Keys that arrive in order leave full leaves behind instead of half full ones.
         let kept = slot == size && following == 0 ? size : size / 2
         let alive = arena.load64(leaf, 16)
         if kept < size {
-            arena.copy(leaf, 24 + 4 * kept, to: right, 24, 4 * (size - kept))
-            arena.store32(leaf, 0, UInt32(kept))
-            arena.store32(right, 0, UInt32(size - kept))
+            nodes.split(leaf, at: kept, to: right)
             arena.store64(right, 16, alive >> UInt64(kept))
             arena.store64(leaf, 16, alive & ((1 << UInt64(kept)) - 1))
         }
@@ -363,10 +361,7 @@ final class KeyIndex {
     }
 
     private func insertSlot(_ ref: Ref, _ isAlive: Bool, _ leaf: Ref, _ slot: Int) {
-        let size = Int(arena.load32(leaf, 0))
-        arena.copy(leaf, 24 + 4 * slot, to: leaf, 28 + 4 * slot, 4 * (size - slot))
-        arena.store32(leaf, 24 + 4 * slot, ref)
-        arena.store32(leaf, 0, UInt32(size + 1))
+        nodes.insert(leaf, slot, ref)
         let bits = arena.load64(leaf, 16)
         let below: UInt64 = (1 << UInt64(slot)) - 1
         arena.store64(leaf, 16, (bits & below) | ((bits & ~below) << 1) | (isAlive ? 1 << UInt64(slot) : 0))
@@ -376,10 +371,8 @@ final class KeyIndex {
     private func addSibling(_ sibling: Ref, smallest: Ref, alive: Int, above level: Int) {
         if level == 0 {
             let old = root
-            let inner = arena.allocate(KeyIndex.innerBytes)
-            arena.store64(inner, 0, 0)
-            arena.store64(inner, 8, 0)
-            let oldSmallest = height == 0 ? entry(old, 0) : arena.load32(old, 272)
+            let inner = makeInner()
+            let oldSmallest = height == 0 ? entry(old, 0) : nodes.entry(old, 0)
             insertChild(inner, 0, old, oldSmallest, aliveCount - alive)
             insertChild(inner, 1, sibling, smallest, alive)
             root = inner
@@ -389,53 +382,50 @@ final class KeyIndex {
         }
         let node = pathNode[level - 1]
         let place = pathChild[level - 1]
-        let offset = 528 + 4 * place
+        let offset = KeyIndex.aliveOffset + 4 * place
         arena.store32(node, offset, UInt32(Int(arena.load32(node, offset)) - alive))
         let size = Int(arena.load32(node, 0))
         if size < KeyIndex.fanout {
             insertChild(node, place + 1, sibling, smallest, alive)
             return
         }
-        let right = arena.allocate(KeyIndex.innerBytes)
-        arena.store64(right, 0, 0)
-        arena.store64(right, 8, 0)
+        let right = makeInner()
         let kept = place == size - 1 ? size - 1 : size / 2
-        for array in [16, 272, 528] { arena.copy(node, array + 4 * kept, to: right, array, 4 * (size - kept)) }
-        arena.store32(node, 0, UInt32(kept))
-        arena.store32(right, 0, UInt32(size - kept))
+        for array in [KeyIndex.childrenOffset, KeyIndex.aliveOffset] {
+            arena.copy(node, array + 4 * kept, to: right, array, 4 * (size - kept))
+        }
+        nodes.split(node, at: kept, to: right)
         if place < kept {
             insertChild(node, place + 1, sibling, smallest, alive)
         } else {
             insertChild(right, place + 1 - kept, sibling, smallest, alive)
         }
         var moved = 0
-        for i in 0..<Int(arena.load32(right, 0)) { moved += Int(arena.load32(right, 528 + 4 * i)) }
-        addSibling(right, smallest: arena.load32(right, 272), alive: moved, above: level - 1)
+        for i in 0..<Int(arena.load32(right, 0)) { moved += Int(arena.load32(right, KeyIndex.aliveOffset + 4 * i)) }
+        addSibling(right, smallest: nodes.entry(right, 0), alive: moved, above: level - 1)
     }
 
     private func insertChild(_ node: Ref, _ place: Int, _ child: Ref, _ smallest: Ref, _ alive: Int) {
         let size = Int(arena.load32(node, 0))
-        for array in [16, 272, 528] {
+        for array in [KeyIndex.childrenOffset, KeyIndex.aliveOffset] {
             arena.copy(node, array + 4 * place, to: node, array + 4 * place + 4, 4 * (size - place))
         }
-        arena.store32(node, 16 + 4 * place, child)
-        arena.store32(node, 272 + 4 * place, smallest)
-        arena.store32(node, 528 + 4 * place, UInt32(alive))
-        arena.store32(node, 0, UInt32(size + 1))
+        arena.store32(node, KeyIndex.childrenOffset + 4 * place, child)
+        arena.store32(node, KeyIndex.aliveOffset + 4 * place, UInt32(alive))
+        nodes.insert(node, place, smallest)
     }
 
     private func removeChild(_ node: Ref, _ place: Int) {
         let size = Int(arena.load32(node, 0))
-        for array in [16, 272, 528] {
+        for array in [KeyIndex.childrenOffset, KeyIndex.aliveOffset] {
             arena.copy(node, array + 4 * place + 4, to: node, array + 4 * place, 4 * (size - place - 1))
         }
-        arena.store32(node, 0, UInt32(size - 1))
+        nodes.remove(node, place)
     }
 
     private func removeSlot(_ leaf: Ref, _ slot: Int) {
         let size = Int(arena.load32(leaf, 0))
-        arena.copy(leaf, 28 + 4 * slot, to: leaf, 24 + 4 * slot, 4 * (size - slot - 1))
-        arena.store32(leaf, 0, UInt32(size - 1))
+        nodes.remove(leaf, slot)
         let bits = arena.load64(leaf, 16)
         let below: UInt64 = (1 << UInt64(slot)) - 1
         arena.store64(leaf, 16, (bits & below) | ((bits >> 1) & ~below))
@@ -448,7 +438,7 @@ final class KeyIndex {
     private func thin(level: Int) {
         if level == 0 {
             while height > 0 && arena.load32(root, 0) == 1 {
-                let only = arena.load32(root, 16)
+                let only = arena.load32(root, KeyIndex.childrenOffset)
                 arena.free(root, KeyIndex.innerBytes)
                 root = only
                 height -= 1
@@ -457,7 +447,7 @@ final class KeyIndex {
         }
         let parent = pathNode[level - 1]
         let place = pathChild[level - 1]
-        let node = arena.load32(parent, 16 + 4 * place)
+        let node = arena.load32(parent, KeyIndex.childrenOffset + 4 * place)
         let size = Int(arena.load32(node, 0))
         let isLeaf = level == height
         if size == 0 {
@@ -465,7 +455,7 @@ final class KeyIndex {
             if isLeaf { unlink(node) }
             arena.free(node, isLeaf ? KeyIndex.leafBytes : KeyIndex.innerBytes)
             removeChild(parent, place)
-            if place == 0 && arena.load32(parent, 0) > 0 { setSmallest(arena.load32(parent, 272), below: level - 1) }
+            if place == 0 && arena.load32(parent, 0) > 0 { setSmallest(nodes.entry(parent, 0), below: level - 1) }
         } else {
             let siblings = Int(arena.load32(parent, 0))
             if place + 1 < siblings, canJoin(parent, place) {
@@ -480,36 +470,39 @@ final class KeyIndex {
     }
 
     private func canJoin(_ parent: Ref, _ left: Int) -> Bool {
-        let a = arena.load32(parent, 16 + 4 * left)
-        let b = arena.load32(parent, 16 + 4 * (left + 1))
+        let a = arena.load32(parent, KeyIndex.childrenOffset + 4 * left)
+        let b = arena.load32(parent, KeyIndex.childrenOffset + 4 * (left + 1))
         return Int(arena.load32(a, 0) + arena.load32(b, 0)) <= KeyIndex.mergedMax
     }
 
     /// Moves everything of the right neighbour into the left one.
     private func join(_ parent: Ref, _ left: Int, _ isLeaf: Bool) {
-        let a = arena.load32(parent, 16 + 4 * left)
-        let b = arena.load32(parent, 16 + 4 * (left + 1))
+        let a = arena.load32(parent, KeyIndex.childrenOffset + 4 * left)
+        let b = arena.load32(parent, KeyIndex.childrenOffset + 4 * (left + 1))
         let sizeA = Int(arena.load32(a, 0))
         let sizeB = Int(arena.load32(b, 0))
         if isLeaf {
-            arena.copy(b, 24, to: a, 24 + 4 * sizeA, 4 * sizeB)
             arena.store64(a, 16, arena.load64(a, 16) | (arena.load64(b, 16) << UInt64(sizeA)))
             unlink(b)
         } else {
-            for array in [16, 272, 528] { arena.copy(b, array, to: a, array + 4 * sizeA, 4 * sizeB) }
+            for array in [KeyIndex.childrenOffset, KeyIndex.aliveOffset] {
+                arena.copy(b, array, to: a, array + 4 * sizeA, 4 * sizeB)
+            }
         }
-        arena.store32(a, 0, UInt32(sizeA + sizeB))
-        let alive = arena.load32(parent, 528 + 4 * left) + arena.load32(parent, 528 + 4 * (left + 1))
-        arena.store32(parent, 528 + 4 * left, alive)
+        nodes.join(a, b)
+        let alive =
+            arena.load32(parent, KeyIndex.aliveOffset + 4 * left)
+            + arena.load32(parent, KeyIndex.aliveOffset + 4 * (left + 1))
+        arena.store32(parent, KeyIndex.aliveOffset + 4 * left, alive)
         arena.free(b, isLeaf ? KeyIndex.leafBytes : KeyIndex.innerBytes)
         removeChild(parent, left + 1)
     }
 
     private func unlink(_ leaf: Ref) {
-        let following = arena.load32(leaf, 4)
-        let previous = arena.load32(leaf, 8)
-        if following != 0 { arena.store32(following, 8, previous) }
-        if previous != 0 { arena.store32(previous, 4, following) } else { firstLeaf = following }
+        let following = arena.load32(leaf, KeyIndex.nextOffset)
+        let previous = arena.load32(leaf, KeyIndex.previousOffset)
+        if following != 0 { arena.store32(following, KeyIndex.previousOffset, previous) }
+        if previous != 0 { arena.store32(previous, KeyIndex.nextOffset, following) } else { firstLeaf = following }
     }
 
     // MARK: Checking
@@ -525,7 +518,7 @@ final class KeyIndex {
         var last: Ref = 0
         for expected in leaves {
             invariant(leaf == expected, "leaves are linked in order")
-            invariant(arena.load32(leaf, 8) == previous, "leaves are linked backwards")
+            invariant(arena.load32(leaf, KeyIndex.previousOffset) == previous, "leaves are linked backwards")
             for slot in 0..<Int(arena.load32(leaf, 0)) {
                 let ref = entry(leaf, slot)
                 if last != 0 { invariant(key(last).compare(key(ref)) < 0, "keys ascend") }
@@ -535,13 +528,14 @@ final class KeyIndex {
                 seen += 1
             }
             previous = leaf
-            leaf = arena.load32(leaf, 4)
+            leaf = arena.load32(leaf, KeyIndex.nextOffset)
         }
         invariant(leaf == 0 && seen == count, "\(seen) entries in the leaves, \(count) counted")
     }
 
     private func verify(_ node: Ref, level: Int, smallest: Ref?, _ leaves: inout [Ref]) -> Int {
         let size = Int(arena.load32(node, 0))
+        nodes.verify(node)
         if level == height {
             leaves.append(node)
             invariant(size > 0 || height == 0, "only an empty index has an empty leaf")
@@ -551,12 +545,15 @@ final class KeyIndex {
             return bits.nonzeroBitCount
         }
         invariant(size > 0, "an inner node has children")
-        if let smallest { invariant(arena.load32(node, 272) == smallest, "a parent knows a child's smallest entry") }
+        if let smallest { invariant(nodes.entry(node, 0) == smallest, "a parent knows a child's smallest entry") }
         var total = 0
         for i in 0..<size {
             let below = verify(
-                arena.load32(node, 16 + 4 * i), level: level + 1, smallest: arena.load32(node, 272 + 4 * i), &leaves)
-            invariant(below == Int(arena.load32(node, 528 + 4 * i)), "a parent knows how many keys are alive below")
+                arena.load32(node, KeyIndex.childrenOffset + 4 * i), level: level + 1, smallest: nodes.entry(node, i),
+                &leaves)
+            invariant(
+                below == Int(arena.load32(node, KeyIndex.aliveOffset + 4 * i)),
+                "a parent knows how many keys are alive below")
             total += below
         }
         return total

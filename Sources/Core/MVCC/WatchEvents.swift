@@ -57,7 +57,6 @@ struct WatchEventEncoder {
         let count =
             (isDelete ? 2 : 0) + FieldWriter.bytesCount(kvCount)
             + (previous.map { FieldWriter.bytesCount($0.count) } ?? 0)
-        bytes.reserveCapacity(bytes.count + count + 12)
         bytes.append(0x5a)
         FieldWriter.varint(UInt64(count), &bytes)
         if isDelete { FieldWriter.number(0x08, 1, &bytes) }

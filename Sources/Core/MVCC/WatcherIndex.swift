@@ -117,7 +117,8 @@ struct WatcherIndex {
         let number: Int32
         if let free = freeGroups.popLast() {
             number = free
-            groups[Int(number)] = Group(key: key, end: end, hash: hash, members: [], priority: random.next(), greatest: number)
+            groups[Int(number)] = Group(
+                key: key, end: end, hash: hash, members: [], priority: random.next(), greatest: number)
         } else {
             number = Int32(groups.count)
             groups.append(
@@ -186,7 +187,9 @@ struct WatcherIndex {
         isOpen(group) || groups[Int(group)].end.compare(key) > 0
     }
 
-    private func isOpen(_ group: Int32) -> Bool { groups[Int(group)].end == [0] }
+    private func isOpen(_ group: Int32) -> Bool {
+        groups[Int(group)].end.count == 1 && groups[Int(group)].end[0] == 0
+    }
 
     private func precedes(_ a: Int32, _ b: Int32) -> Bool {
         let order = groups[Int(a)].key.compare(groups[Int(b)].key)

@@ -64,7 +64,8 @@ extension WireMessage {
     package func append(to buffer: inout Bytes, size: Int) {
         buffer.append(addingCapacity: size) { output in
             unsafe output.withUnsafeMutableBufferPointer { room, count in
-                var writer = unsafe WireWriter(filling: UnsafeMutableBufferPointer(rebasing: room[count..<count + size]))
+                var writer = unsafe WireWriter(
+                    filling: UnsafeMutableBufferPointer(rebasing: room[count..<count + size]))
                 encode(into: &writer)
                 invariant(writer.position == 0, "\(Self.self): \(writer.position) bytes fewer than counted")
                 count += size

@@ -16,7 +16,8 @@ struct ConfigurationFile {
         "peer-transport-security": [
             "cert-file": "peer-cert-file", "key-file": "peer-key-file", "client-cert-file": "peer-client-cert-file",
             "client-key-file": "peer-client-key-file", "client-cert-auth": "peer-client-cert-auth",
-            "trusted-ca-file": "peer-trusted-ca-file", "auto-tls": "peer-auto-tls", "allowed-cn": "peer-cert-allowed-cn",
+            "trusted-ca-file": "peer-trusted-ca-file", "auto-tls": "peer-auto-tls",
+            "allowed-cn": "peer-cert-allowed-cn",
             "allowed-hostname": "peer-cert-allowed-hostname", "crl-file": "peer-crl-file",
             "skip-client-san-verification": "peer-skip-client-san-verification",
         ],
@@ -85,7 +86,9 @@ struct ConfigurationFile {
     private mutating func readSection(_ name: String, _ node: YAMLNode, _ keys: [String: String]) throws(Failure) {
         guard case .mapping(let entries) = node.content else {
             if node.scalar == .null { return }
-            throw mismatch(node, field: "configYAML." + name, type: name == "socket-options" ? "transport.SocketOpts" : "embed.securityConfig")
+            throw mismatch(
+                node, field: "configYAML." + name,
+                type: name == "socket-options" ? "transport.SocketOpts" : "embed.securityConfig")
         }
         for (key, value) in entries {
             guard case .scalar(let text, _) = key.content else { continue }
@@ -168,7 +171,9 @@ struct ConfigurationFile {
         case .float: "float64"
         case .integer: option.name == "quota-backend-bytes" ? "int64" : "int"
         case .unsigned(let bits):
-            bits == 32 ? "uint32" : option.name.hasSuffix("snapshot-count") || option.name.contains("catchup") ? "uint64" : "uint"
+            bits == 32
+                ? "uint32"
+                : option.name.hasSuffix("snapshot-count") || option.name.contains("catchup") ? "uint64" : "uint"
         }
     }
 

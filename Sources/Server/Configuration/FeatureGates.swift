@@ -34,7 +34,9 @@ package struct FeatureGates: Sendable, Equatable {
             let value = FeatureGates.trimmed(parts[1])
             let isOn: Bool
             do throws(GoText.NumberError) { isOn = try GoText.parseBool(value) } catch {
-                throw URLError("invalid value of \(name)=\(value), err: strconv.ParseBool: parsing \(GoText.quote(value)): invalid syntax")
+                throw URLError(
+                    "invalid value of \(name)=\(value), err: strconv.ParseBool: parsing \(GoText.quote(value)): invalid syntax"
+                )
             }
             chosen[name] = isOn
         }

@@ -30,7 +30,9 @@ package enum ServerCommandLine {
         _ words: [String], program: String, environment: EnvironmentVariables,
         file: (String) -> Result<[UInt8], FileUnreadable>
     ) -> Outcome {
-        if let first = words.first, first == "gateway" || first == "grpc-proxy" { return .other(first, Array(words.dropFirst())) }
+        if let first = words.first, first == "gateway" || first == "grpc-proxy" {
+            return .other(first, Array(words.dropFirst()))
+        }
         var notices = [Notice(level: .info, message: "Running: ", fields: [("args", .texts([program] + words))])]
         var values = OptionValues(ServerOptions.all)
         let rest: [String]
@@ -157,7 +159,8 @@ package enum ServerCommandLine {
             notices.insert(
                 Notice(
                     level: .info,
-                    message: "loaded server configuration, other configuration command line flags and environment variables "
+                    message:
+                        "loaded server configuration, other configuration command line flags and environment variables "
                         + "will be ignored if provided", fields: [("path", .text(path))]), at: 0)
             if !unknown.isEmpty {
                 notices.append(
@@ -197,20 +200,26 @@ package enum ServerCommandLine {
                 warn("flag is accepted but has no effect", [("flag", .text(option.name)), ("reason", .text(note))])
             }
             if ServerOptions.ignored.contains(option.name) {
-                warn("flag is accepted but has no effect", [("flag", .text(option.name)), ("reason", "it belongs to releases before 3.4")])
+                warn(
+                    "flag is accepted but has no effect",
+                    [("flag", .text(option.name)), ("reason", "it belongs to releases before 3.4")])
             }
         }
         if values.integer("quota-backend-bytes") > 8 << 30 {
-            warn("quota exceeds the recommended maximum", [
-                ("quota-size-bytes", .integer(values.integer("quota-backend-bytes"))),
-                ("quota-maximum-size-bytes", .integer(8 << 30)),
-            ])
+            warn(
+                "quota exceeds the recommended maximum",
+                [
+                    ("quota-size-bytes", .integer(values.integer("quota-backend-bytes"))),
+                    ("quota-maximum-size-bytes", .integer(8 << 30)),
+                ])
         }
         if values.unsigned("max-request-bytes") > 10 << 20 {
-            warn("exceeded recommended request limit", [
-                ("max-request-bytes", .integer(values.unsigned("max-request-bytes"))),
-                ("recommended-request-bytes", .integer(10 << 20)),
-            ])
+            warn(
+                "exceeded recommended request limit",
+                [
+                    ("max-request-bytes", .integer(values.unsigned("max-request-bytes"))),
+                    ("recommended-request-bytes", .integer(10 << 20)),
+                ])
         }
         for name in ["raft-read-timeout", "raft-write-timeout"] where values.duration(name) < 5 * GoDuration.second {
             notices.append(
@@ -260,8 +269,11 @@ package enum ServerCommandLine {
             program: program, section: 8, summary: "serve etcd's API",
             description: "Starts a member of a cluster: a key-value store that etcd's clients and tools work with.",
             sections: [
-                ("EXIT STATUS", "0 after help, version or a stop by itself; 1 when the configuration or the start fails; "
-                    + "2 for a flag that cannot be read. A signal ends the process by that signal, after an orderly stop.")
+                (
+                    "EXIT STATUS",
+                    "0 after help, version or a stop by itself; 1 when the configuration or the start fails; "
+                        + "2 for a flag that cannot be read. A signal ends the process by that signal, after an orderly stop."
+                )
             ], environmentPrefix: "ETCD"
         ).text(ServerOptions.all)
     }

@@ -40,7 +40,9 @@ extension ServerConfiguration {
 
     private func verifyBootstrapSources(_ values: OptionValues) throws(ConfigurationError) {
         let usesV3Discovery = values.isSet("discovery-token") || values.isSet("discovery-endpoints")
-        let sources = [values.isSet("initial-cluster"), values.isSet("discovery"), !discovery.srvDomain.isEmpty, usesV3Discovery]
+        let sources = [
+            values.isSet("initial-cluster"), values.isSet("discovery"), !discovery.srvDomain.isEmpty, usesV3Discovery,
+        ]
         if sources.filter({ $0 }).count > 1 {
             throw ConfigurationError(
                 usesV3Discovery
@@ -64,11 +66,13 @@ extension ServerConfiguration {
                     + "--discovery-endpoints, --discovery-srv, or --initial-cluster")
         }
         if values.isSet("discovery-fallback") && values.text("discovery-fallback") == "proxy" {
-            throw ConfigurationError("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"")
+            throw ConfigurationError(
+                "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"")
         }
         if values.text("proxy") != "off" {
             throw ConfigurationError(
-                "--proxy=\(values.text("proxy")): the v2 proxy is not available; start without it, or use gateway or grpc-proxy")
+                "--proxy=\(values.text("proxy")): the v2 proxy is not available; start without it, or use gateway or grpc-proxy"
+            )
         }
     }
 
@@ -79,10 +83,12 @@ extension ServerConfiguration {
         if election == 0 { throw ConfigurationError("--election-timeout must be >0 (set to 0ms)") }
         if heartbeat > 50_000 || 5 * heartbeat > election {
             throw ConfigurationError(
-                "--election-timeout[\(election)ms] should be at least as 5 times as --heartbeat-interval[\(heartbeat)ms]")
+                "--election-timeout[\(election)ms] should be at least as 5 times as --heartbeat-interval[\(heartbeat)ms]"
+            )
         }
         if election > 50_000 {
-            throw ConfigurationError("--election-timeout[\(election)ms] is too long, and should be set less than 50000ms")
+            throw ConfigurationError(
+                "--election-timeout[\(election)ms] is too long, and should be set less than 50000ms")
         }
         if compactHashCheckInterval <= 0 {
             throw ConfigurationError(
@@ -102,7 +108,8 @@ extension ServerConfiguration {
         }
         if !peerTLS.allowedCommonNames.isEmpty && !peerTLS.allowedHostnames.isEmpty {
             throw ConfigurationError(
-                "cannot use both --peer-cert-allowed-cn and --peer-cert-allowed-hostname: a certificate is checked by one of them")
+                "cannot use both --peer-cert-allowed-cn and --peer-cert-allowed-hostname: a certificate is checked by one of them"
+            )
         }
     }
 
@@ -127,7 +134,8 @@ extension ServerConfiguration {
         if peerTLS.isEmpty && !peerTLS.selfSigned {
             for url in listenPeerURLs where url.usesTLS {
                 throw ConfigurationError(
-                    "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url \(url) with HTTPS scheme")
+                    "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url \(url) with HTTPS scheme"
+                )
             }
         }
         for url in listenClientHTTPURLs where listenClientURLs.contains(url) {
@@ -135,7 +143,9 @@ extension ServerConfiguration {
                 "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url \(url)")
         }
         guard AuthTokenOptions(authToken) != nil else { throw ConfigurationError("auth: invalid auth options") }
-        if selfSignedValidityYears == 0 && (clientTLS.selfSigned && clientTLS.isEmpty || peerTLS.selfSigned && peerTLS.isEmpty) {
+        if selfSignedValidityYears == 0
+            && (clientTLS.selfSigned && clientTLS.isEmpty || peerTLS.selfSigned && peerTLS.isEmpty)
+        {
             throw ConfigurationError("selfSignedCertValidity is invalid,it should be greater than 0")
         }
     }
@@ -156,13 +166,14 @@ extension ServerConfiguration {
     /// sorted, so that a name and its address count as equal; nil when it cannot.
     package func bootstrapCluster(
         resolve: (MemberURL) -> [String]?
-    ) throws(ConfigurationError) -> InitialCluster {
-        let cluster: InitialCluster
-        do throws(URLError) { cluster = try InitialCluster.parse(initialCluster) } catch {
+    ) throws(ConfigurationError) -> Flags.InitialCluster {
+        let cluster: Flags.InitialCluster
+        do throws(URLError) { cluster = try Flags.InitialCluster.parse(initialCluster) } catch {
             throw ConfigurationError("error setting up initial cluster: \(error.description)")
         }
         guard let own = cluster.urls(of: name) else {
-            throw ConfigurationError("couldn't find local name \(GoText.quote(name)) in the initial cluster configuration")
+            throw ConfigurationError(
+                "couldn't find local name \(GoText.quote(name)) in the initial cluster configuration")
         }
         guard cluster.urlsAreUnique else { throw ConfigurationError("initial cluster \(cluster) has duplicate url") }
         try compare(own: own, resolve)
@@ -174,7 +185,8 @@ extension ServerConfiguration {
         if own == advertised { return }
         func resolved(_ urls: [MemberURL]) -> [String] {
             urls.flatMap { url in
-                url.isUnix ? [url.description] : (resolve(url) ?? [url.host]).map { "\(url.scheme)://\($0):\(url.port)" }
+                url.isUnix
+                    ? [url.description] : (resolve(url) ?? [url.host]).map { "\(url.scheme)://\($0):\(url.port)" }
             }.sorted()
         }
         if resolved(own) == resolved(advertised) { return }
@@ -182,23 +194,28 @@ extension ServerConfiguration {
         let text = advertised.map(\.description).joined(separator: ",")
         if !missing.isEmpty {
             let entries = missing.map { "\(name)=\($0)" }.joined(separator: ",")
-            let detail = "\(GoText.quote(advertised.first?.description ?? "")) resolves to other addresses than "
+            let detail =
+                "\(GoText.quote(advertised.first?.description ?? "")) resolves to other addresses than "
                 + GoText.quote(missing[0].description)
             throw ConfigurationError(
                 "--initial-cluster has \(entries) but missing from --initial-advertise-peer-urls=\(text) (\(detail))")
         }
         let extra = advertised.filter { !own.contains($0) }.map(\.description).joined(separator: ",")
         let entries = own.map { "\(name)=\($0)" }.joined(separator: ",")
-        throw ConfigurationError("--initial-advertise-peer-urls has \(extra) but missing from --initial-cluster=\(entries)")
+        throw ConfigurationError(
+            "--initial-advertise-peer-urls has \(extra) but missing from --initial-cluster=\(entries)")
     }
 
     /// The advertised host where none was given and the listener takes every address: this machine's own.
     package mutating func adoptDefaultHost(_ host: String, _ values: OptionValues) -> Bool {
-        func listensEverywhere(_ urls: [MemberURL]) -> Bool { urls.contains { $0.host == "0.0.0.0" || $0.host == "::" } }
+        func listensEverywhere(_ urls: [MemberURL]) -> Bool {
+            urls.contains { $0.host == "0.0.0.0" || $0.host == "::" }
+        }
         func replaced(_ urls: [MemberURL], _ listeners: [MemberURL]) -> [MemberURL] {
             let ports = listeners.map(\.port)
             return urls.enumerated().map { i, url in
-                MemberURL(scheme: url.scheme, address: HostPort.join(host, ports.count == urls.count ? ports[i] : url.port))
+                MemberURL(
+                    scheme: url.scheme, address: HostPort.join(host, ports.count == urls.count ? ports[i] : url.port))
             }
         }
         var changed = false
@@ -249,8 +266,10 @@ package struct AuthTokenOptions: Sendable, Equatable {
 /// Names of TLS cipher suites as configurations write them.
 package enum CipherSuites {
     package static let names: Set<String> = {
-        let ciphers = ["RC4_128_SHA", "3DES_EDE_CBC_SHA", "AES_128_CBC_SHA", "AES_256_CBC_SHA", "AES_128_CBC_SHA256",
-            "AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305"]
+        let ciphers = [
+            "RC4_128_SHA", "3DES_EDE_CBC_SHA", "AES_128_CBC_SHA", "AES_256_CBC_SHA", "AES_128_CBC_SHA256",
+            "AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305",
+        ]
         var names: Set<String> = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
         for cipher in ciphers {
             let isChaCha = cipher.hasPrefix("CHACHA")

@@ -139,7 +139,8 @@ extension ServerConfiguration {
             guard let flag = gate.flag, values.isSet(flag) else { continue }
             if gates.isChosen(gate.name) {
                 throw ConfigurationError(
-                    "cannot set --\(flag) and the feature gate \(gate.name) at the same time, please use --feature-gates only")
+                    "cannot set --\(flag) and the feature gate \(gate.name) at the same time, please use --feature-gates only"
+                )
             }
             gates[gate.name] = values.bool(flag)
         }

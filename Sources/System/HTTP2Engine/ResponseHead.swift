@@ -1,8 +1,8 @@
 // Heads and trailers as nghttp2 takes them. The ones every call uses are made once for the process.
 
 import CNghttp2
-import Glibc
 import GRPC
+import Glibc
 
 @safe package struct ResponseHead: Sendable {
     private enum Form: Sendable {
@@ -23,13 +23,23 @@ import GRPC
             form: .fields([(":status", "200"), ("content-type", "application/grpc")] + statusFields(code, message)))
     }
 
+    /// For a request that is neither gRPC nor, on this listener, anything else.
+    package static func unsupportedContentType(_ type: String) -> ResponseHead {
+        ResponseHead(
+            form: .fields(
+                [(":status", "415"), ("content-type", "application/grpc")]
+                    + statusFields(3, "invalid gRPC request content-type \"\(type)\"")))
+    }
+
     static func trailers(code: UInt32, message: String) -> ResponseHead {
         ResponseHead(form: .fields(statusFields(code, message)))
     }
 
     private static func statusFields(_ code: UInt32, _ message: String) -> [(String, String)] {
         var fields = [("grpc-status", String(code))]
-        if !message.isEmpty { fields.append(("grpc-message", String(decoding: GRPCMessageText.encode(message), as: UTF8.self))) }
+        if !message.isEmpty {
+            fields.append(("grpc-message", String(decoding: GRPCMessageText.encode(message), as: UTF8.self)))
+        }
         return fields
     }
 

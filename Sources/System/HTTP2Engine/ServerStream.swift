@@ -3,30 +3,42 @@
 
 import Foundations
 
-/// Fields are touched only on the session's thread, through `ServerSession.streams`.
+/// Fields are touched only on the session's thread, through `ServerSession.withStream`.
 package struct ServerStream {
-    package var streamID: Int32 = 0
+    package internal(set) var streamID: Int32 = 0
     /// Unique in the session; tells a reused slot from the stream that had it before.
-    package var serial: UInt64 = 0
-    package var isOpen = false
-    /// The peer will send no more.
-    package var remoteEnded = false
+    package internal(set) var serial: UInt64 = 0
+    package internal(set) var isOpen = false
+    /// The peer has sent everything.
+    package internal(set) var remoteEnded = false
 
-    // Request head.
-    package var method: [UInt8] = []
-    package var path: [UInt8] = []
-    package var authority: [UInt8] = []
-    package var contentType: [UInt8] = []
-    package var timeout: [UInt8] = []
-    package var encoding: [UInt8] = []
-    /// Every other field: name length, value length (4 bytes each, little-endian), name, value.
-    package var fields: [UInt8] = []
+    // Request head. All fields in the order of arrival, pseudo-headers too; of those a server looks at, the places of the
+    // values.
+    var head = FieldList()
+    var methodRange: Range<Int32> = 0..<0
+    var pathRange: Range<Int32> = 0..<0
+    var schemeRange: Range<Int32> = 0..<0
+    var authorityRange: Range<Int32> = 0..<0
+    var contentTypeRange: Range<Int32> = 0..<0
+    var timeoutRange: Range<Int32> = 0..<0
+    var encodingRange: Range<Int32> = 0..<0
     var headBytes = 0
     var headersSeen = false
+    var regularSeen = false
+    var malformed = false
+    /// Fields came that are not of every call.
+    package internal(set) var hasMetadata = false
+    package internal(set) var isPost = false
+    /// The content type is gRPC's.
+    package internal(set) var isGRPC = false
+    /// As announced by content-length, and what came of it; -1 without.
+    var announcedBytes = -1
+    var bodyBytes = 0
 
-    /// Free for the owner: which handler, where it is in its work.
+    /// Free for the owner: which handler, where it is in its work, until when.
     package var route: Int32 = -1
     package var tag: UInt64 = 0
+    package var deadline: UInt64 = 0
     package var object: AnyObject?
 
     /// Bytes of a message that has not arrived whole.
@@ -35,10 +47,11 @@ package struct ServerStream {
     // Response. Body bytes wait in `outbound` from `outboundStart`.
     package var outbound: [UInt8] = []
     var outboundStart = 0
-    package var headSent = false
+    package internal(set) var headSent = false
     /// What ends the stream behind the body.
     package var trailers: Trailers?
-    var bodyDone = false
+    /// The owner stopped producing at a long queue and wants to be told when it is short.
+    package var wantsRoom = false
     var waitsForBody = false
 
     package enum Trailers {
@@ -52,52 +65,63 @@ package struct ServerStream {
     /// Body bytes not yet handed to the session.
     package var queuedBytes: Int { outbound.count - outboundStart }
 
+    package var method: ArraySlice<UInt8> { slice(methodRange) }
+    package var path: ArraySlice<UInt8> { slice(pathRange) }
+    package var authority: ArraySlice<UInt8> { slice(authorityRange) }
+    package var contentType: ArraySlice<UInt8> { slice(contentTypeRange) }
+    package var timeout: ArraySlice<UInt8> { slice(timeoutRange) }
+    package var encoding: ArraySlice<UInt8> { slice(encodingRange) }
+
+    private func slice(_ range: Range<Int32>) -> ArraySlice<UInt8> {
+        head.bytes[Int(range.lowerBound)..<Int(range.upperBound)]
+    }
+
+    /// The path, borrowed.
+    package func withPath<R>(_ body: (RawSpan) -> R) -> R {
+        body(head.bytes.rawSpan.extracting(Int(pathRange.lowerBound)..<Int(pathRange.upperBound)))
+    }
+
     /// The value of a request field, by lower-case name.
-    package func field(_ name: StaticString) -> [UInt8]? {
-        var found: [UInt8]?
-        forEachField { key, value in
-            if found == nil, key.count == name.utf8CodeUnitCount, name.withUTF8Buffer({ unsafe $0.elementsEqual(key) }) {
-                found = Array(value)
-            }
-        }
-        return found
-    }
+    package func field(_ name: StaticString) -> [UInt8]? { head[name] }
 
+    /// All fields but the pseudo-headers.
     package func forEachField(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Void) {
-        var at = 0
-        while at + 8 <= fields.count {
-            let name = length(at), value = length(at + 4)
-            body(fields[(at + 8)..<(at + 8 + name)], fields[(at + 8 + name)..<(at + 8 + name + value)])
-            at += 8 + name + value
+        head.forEach { name, value in
+            if name.first != 0x3a { body(name, value) }
         }
-    }
-
-    private func length(_ at: Int) -> Int {
-        Int(fields[at]) | Int(fields[at + 1]) << 8 | Int(fields[at + 2]) << 16 | Int(fields[at + 3]) << 24
     }
 
     /// Ready for another stream; small buffers stay, large ones go.
     mutating func reset() {
         isOpen = false
         remoteEnded = false
-        method.removeAll(keepingCapacity: true)
-        path.removeAll(keepingCapacity: true)
-        authority.removeAll(keepingCapacity: true)
-        contentType.removeAll(keepingCapacity: true)
-        timeout.removeAll(keepingCapacity: true)
-        encoding.removeAll(keepingCapacity: true)
-        fields.removeAll(keepingCapacity: true)
+        head.removeAll()
+        methodRange = 0..<0
+        pathRange = 0..<0
+        schemeRange = 0..<0
+        authorityRange = 0..<0
+        contentTypeRange = 0..<0
+        timeoutRange = 0..<0
+        encodingRange = 0..<0
         headBytes = 0
         headersSeen = false
+        regularSeen = false
+        malformed = false
+        hasMetadata = false
+        isPost = false
+        isGRPC = false
+        announcedBytes = -1
+        bodyBytes = 0
         route = -1
         tag = 0
+        deadline = 0
         object = nil
-        inbound.removeAll(keepingCapacity: inbound.capacity <= 4096)
-        outbound.removeAll(keepingCapacity: outbound.capacity <= 4096)
+        if !inbound.isEmpty { inbound.removeAll(keepingCapacity: inbound.capacity <= 4096) }
+        if !outbound.isEmpty { outbound.removeAll(keepingCapacity: outbound.capacity <= 4096) }
         outboundStart = 0
         headSent = false
         trailers = nil
-        bodyDone = false
+        wantsRoom = false
         waitsForBody = false
     }
 }

@@ -13,7 +13,9 @@ package enum Socket {
         package init() {}
     }
 
-    package static func listen(_ address: SocketAddress, _ options: ListenOptions = ListenOptions()) throws(SystemError) -> Int32 {
+    package static func listen(_ address: SocketAddress, _ options: ListenOptions = ListenOptions()) throws(SystemError)
+        -> Int32
+    {
         let descriptor = try make(address)
         if options.reuseAddress { set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1) }
         if options.reusePort { set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }

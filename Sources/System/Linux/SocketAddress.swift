@@ -23,7 +23,9 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// All addresses of a host name or literal, in the resolver's order.
-    package static func resolve(host: String, port: String, passive: Bool = false) throws(SystemError) -> [SocketAddress] {
+    package static func resolve(host: String, port: String, passive: Bool = false) throws(SystemError)
+        -> [SocketAddress]
+    {
         var hints = unsafe addrinfo()
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         unsafe hints.ai_flags = passive ? AI_PASSIVE : 0

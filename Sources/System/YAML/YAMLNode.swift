@@ -98,7 +98,8 @@ package struct YAMLNode: Sendable {
         case YAML_SCALAR_NODE:
             let scalar = unsafe node.pointee.data.scalar
             let bytes = unsafe UnsafeBufferPointer(start: scalar.value, count: scalar.length)
-            content = unsafe .scalar(String(decoding: bytes, as: UTF8.self), plain: scalar.style == YAML_PLAIN_SCALAR_STYLE)
+            content = unsafe .scalar(
+                String(decoding: bytes, as: UTF8.self), plain: scalar.style == YAML_PLAIN_SCALAR_STYLE)
         case YAML_SEQUENCE_NODE:
             var items: [YAMLNode] = []
             var item = unsafe node.pointee.data.sequence.items.start

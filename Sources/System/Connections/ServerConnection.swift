@@ -1,0 +1,375 @@
+// One accepted connection: a socket, TLS in between if wanted, and the protocol the first bytes (or ALPN) choose.
+//
+//     readable -> [TLS] -> HTTP/2 session -> calls        answers -> session -> [TLS] -> one write per turn
+//                       -> HTTP/1.1 parser -> requests
+//
+// Backpressure: what the socket does not take waits in `backlog`; while it waits the session is not asked for more, and
+// while it is long the socket is not read either, so a peer that does not read costs a bounded amount of memory.
+
+import Foundations
+import GRPC
+import Glibc
+import HTTP1
+import HTTP2Engine
+import Linux
+
+final class ServerConnection: EventHandler {
+    enum Wire {
+        /// Waiting for the first bytes.
+        case unknown
+        case http2(ServerSession)
+        case http1(HTTP1Exchange)
+    }
+
+    // The server owns its connections and closes them before it goes.
+    private unowned(unsafe) let owner: GRPCServer
+    var server: GRPCServer { unsafe owner }
+    let index: Int32
+    let descriptor: Int32
+    var peer: PeerIdentity
+    var allowsGRPC = true
+    var allowsHTTP = true
+    var isDirty = false
+
+    var wire = Wire.unknown
+    private let tls: (any TransportSecurity)?
+    private var registration: EventLoop.Registration?
+    private var firstBytes: [UInt8] = []
+    private var backlog: [UInt8] = []
+    private var backlogStart = 0
+    private var isClosed = false
+    private var closesAfterFlush = false
+    private var readsPaused = false
+    private var inputEnded = false
+    /// All is said; until then the peer may read it. (Closing with unread input makes the kernel send a reset, which can
+    /// overtake the last bytes: a GOAWAY, an error page.)
+    private var lingersUntil: UInt64 = 0
+    private let openedAt: UInt64
+    private(set) var lastRead: UInt64
+    private var pingSentAt: UInt64 = 0
+    private var lastPing: UInt64 = 0
+    private var pingStrikes = 0
+
+    /// Of the last request. Begins where no other connection of the server has been, so that a call that outlives its
+    /// connection cannot be taken for one of the connection that got its place.
+    private var serial: UInt64
+
+    init(server: GRPCServer, index: Int32, descriptor: Int32, tls: (any TransportSecurity)?) {
+        unsafe owner = server
+        self.index = index
+        self.descriptor = descriptor
+        self.tls = tls
+        serial = server.nextSerials()
+        openedAt = server.loop.now
+        lastRead = openedAt
+        peer = PeerIdentity(address: Socket.peer(descriptor)?.description ?? "", isTLS: tls != nil)
+        if !peer.address.hasPrefix("/") { Socket.prepare(descriptor) }
+    }
+
+    func start() throws(SystemError) {
+        registration = try server.loop.register(descriptor, self)
+    }
+
+    var session: ServerSession? {
+        if case .http2(let session) = wire { session } else { nil }
+    }
+
+    // MARK: Reading
+
+    func ready(readable: Bool, writable: Bool) {
+        if writable && !isClosed { server.markDirty(self) }
+        guard readable else { return }
+        var turns = 0
+        // Level-triggered: what is left after a few turns is reported again, after others had theirs.
+        while turns < 4 && !isClosed && !readsPaused && !inputEnded {
+            turns += 1
+            let count = unsafe server.input.withUnsafeMutableBytes {
+                unsafe Glibc.read(descriptor, $0.baseAddress, $0.count)
+            }
+            if count > 0 {
+                lastRead = server.loop.now
+                if lingersUntil == 0 { received(count) }
+                if count < server.input.count { break }
+            } else if count == 0 {
+                endOfInput()
+            } else if errno == EINTR {
+                continue
+            } else {
+                if errno != EAGAIN { close() }
+                break
+            }
+        }
+    }
+
+    /// The peer sends no more. What has been answered is still written; an HTTP/1.1 request gets its answer, calls on HTTP/2
+    /// are over, because their client could not even take part in flow control.
+    private func endOfInput() {
+        inputEnded = true
+        server.markDirty(self)
+        switch wire {
+        case .http1(let exchange) where exchange.isBusy: exchange.endAfterAnswer()
+        default: closesAfterFlush = true
+        }
+    }
+
+    private func received(_ count: Int) {
+        server.markDirty(self)
+        // The buffer is taken from the server for the time of this call; nobody else reads meanwhile.
+        var input: [UInt8] = []
+        swap(&input, &server.input)
+        defer { swap(&input, &server.input) }
+        let bytes = input.rawSpan.extracting(0..<count)
+        guard let tls else {
+            deliver(bytes)
+            return
+        }
+        var plain: [UInt8] = []
+        let wasEstablished = tls.isEstablished
+        let goesOn = tls.receive(bytes, plain: &plain, cipher: &backlog)
+        if !wasEstablished && tls.isEstablished {
+            peer.commonName = tls.peerCommonName
+            if tls.negotiatedProtocol == "h2" { startHTTP2() }
+        }
+        if !plain.isEmpty { deliver(plain.rawSpan) }
+        if !goesOn { closesAfterFlush = true }
+    }
+
+    private func deliver(_ bytes: RawSpan) {
+        switch wire {
+        case .http2(let session):
+            if !session.receive(bytes) { closesAfterFlush = true }
+        case .http1(let exchange): exchange.receive(bytes)
+        case .unknown: sniff(bytes)
+        }
+    }
+
+    /// HTTP/2 with prior knowledge starts with a fixed preface; anything else is HTTP/1.1.
+    private func sniff(_ bytes: RawSpan) {
+        firstBytes.append(bytes)
+        let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
+        let count = min(preface.count, firstBytes.count)
+        if firstBytes[..<count] == preface[..<count] {
+            guard count == preface.count else { return }
+            startHTTP2()
+        } else if allowsHTTP {
+            wire = .http1(HTTP1Exchange(connection: self))
+        } else {
+            close()
+            return
+        }
+        let all = firstBytes
+        firstBytes = []
+        deliver(all.rawSpan)
+    }
+
+    private func startHTTP2() {
+        var limits = ServerSession.Limits()
+        limits.maxConcurrentStreams = server.limits.maxConcurrentStreams
+        let session = ServerSession(owner: self, limits: limits, firstSerial: serial + 1)
+        wire = .http2(session)
+        if server.isDraining { session.goAway(0) }
+    }
+
+    // MARK: Writing
+
+    /// Sends what the protocol has to say; called at the end of a turn.
+    func flush() {
+        guard !isClosed, lingersUntil == 0 else { return }
+        guard drainBacklog() else { return updateInterest() }
+        if case .http2(let session) = wire {
+            // The server's buffer is taken for the time of this call: a span of it cannot outlive a borrowed property.
+            var output: [UInt8] = []
+            swap(&output, &server.output)
+            while true {
+                output.removeAll(keepingCapacity: true)
+                session.send(into: &output, limit: 192 * 1024)
+                if output.isEmpty { break }
+                if !write(output.rawSpan) { break }
+            }
+            swap(&output, &server.output)
+            if session.isFinished || session.isOver { closesAfterFlush = true }
+        } else if case .http1(let exchange) = wire {
+            if !exchange.output.isEmpty {
+                let output = exchange.output
+                exchange.output.removeAll(keepingCapacity: output.capacity <= 65536)
+                _ = write(output.rawSpan)
+            }
+            if exchange.isOver { closesAfterFlush = true }
+        }
+        if closesAfterFlush && backlogStart == backlog.count { return linger() }
+        updateInterest()
+    }
+
+    /// Writes, or keeps what the socket does not take. True when all of it went.
+    private func write(_ plain: RawSpan) -> Bool {
+        if let tls {
+            guard tls.seal(plain, cipher: &backlog) else {
+                close()
+                return false
+            }
+            return drainBacklog()
+        }
+        let sent = unsafe plain.withUnsafeBytes { bytes in unsafe writeSome(bytes) }
+        if sent < 0 { return false }
+        if sent < plain.byteCount {
+            backlog.append(plain.extracting(sent..<plain.byteCount))
+            return false
+        }
+        return true
+    }
+
+    /// True when nothing waits any more.
+    private func drainBacklog() -> Bool {
+        guard backlogStart < backlog.count else { return true }
+        let sent = unsafe backlog.withUnsafeBytes { bytes in
+            unsafe writeSome(UnsafeRawBufferPointer(rebasing: bytes[backlogStart...]))
+        }
+        if sent < 0 { return false }
+        backlogStart += sent
+        if backlogStart == backlog.count {
+            backlog.removeAll(keepingCapacity: backlog.capacity <= 65536)
+            backlogStart = 0
+            return true
+        }
+        if backlogStart > 1 << 20 {
+            backlog.removeSubrange(..<backlogStart)
+            backlogStart = 0
+        }
+        return false
+    }
+
+    /// Bytes the socket took; -1 when the connection is gone.
+    private func writeSome(_ bytes: UnsafeRawBufferPointer) -> Int {
+        var done = 0
+        while done < bytes.count {
+            let count = unsafe Glibc.send(
+                descriptor, bytes.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
+            if count > 0 {
+                done += count
+            } else if errno == EINTR {
+                continue
+            } else if errno == EAGAIN {
+                break
+            } else {
+                close()
+                return -1
+            }
+        }
+        return done
+    }
+
+    private func updateInterest() {
+        guard let registration, !isClosed else { return }
+        let waiting = backlog.count - backlogStart
+        readsPaused = waiting > server.limits.backlogMax || closesAfterFlush
+        server.loop.change(registration, readable: !readsPaused && !inputEnded, writable: waiting > 0)
+    }
+
+    // MARK: The end
+
+    private func linger() {
+        if inputEnded || lingersUntil != 0 { return close() }
+        lingersUntil = server.loop.now + 1_000_000_000
+        if case .http2(let session) = wire { abandonStreams(session) }
+        if let tls {
+            tls.shutdown(cipher: &backlog)
+            if !drainBacklog() && isClosed { return }
+        }
+        shutdown(descriptor, Int32(SHUT_WR))
+        readsPaused = false
+        if let registration { server.loop.change(registration, readable: true, writable: false) }
+    }
+
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        if case .http2(let session) = wire { abandonStreams(session) }
+        if case .http1(let exchange) = wire { exchange.abandon() }
+        if let registration { server.loop.deregister(registration) }
+        Glibc.close(descriptor)
+        server.removed(self)
+    }
+
+    /// The end is near: say so, end streams, serve what still comes.
+    func announceDrain(_ status: GRPCStatus) {
+        switch wire {
+        case .http2(let session):
+            session.startDrain()
+            finishStreams(session, status)
+            server.markDirty(self)
+        case .http1(let exchange): exchange.drain()
+        case .unknown: if tls == nil { close() }
+        }
+    }
+
+    /// No more calls; the connection ends with its last one.
+    func drain(_ status: GRPCStatus) {
+        switch wire {
+        case .http2(let session):
+            session.goAway(0)
+            finishStreams(session, status)
+            server.markDirty(self)
+        case .http1: break
+        case .unknown: close()
+        }
+    }
+
+    func tick(_ now: UInt64) {
+        let limits = server.limits
+        if lingersUntil != 0 {
+            if now > lingersUntil { close() }
+            return
+        }
+        switch wire {
+        case .unknown:
+            if now > openedAt + limits.headTimeout { close() }
+        case .http1(let exchange):
+            if exchange.isLate(now, lastRead: lastRead, limits.headTimeout) { close() }
+        case .http2(let session):
+            if pingSentAt != 0 {
+                if lastRead > pingSentAt {
+                    pingSentAt = 0
+                } else if now > pingSentAt + limits.keepaliveTimeout {
+                    close()
+                }
+            } else if limits.keepaliveInterval > 0 && now > lastRead + limits.keepaliveInterval {
+                pingSentAt = now
+                session.ping()
+                server.markDirty(self)
+            }
+        }
+    }
+
+    func notePing(_ session: ServerSession) {
+        let now = server.loop.now
+        // Without a call in flight there is nothing to keep alive: two hours, as gRPC servers have it.
+        let interval = session.openStreams > 0 ? server.limits.pingIntervalMin : 7_200_000_000_000
+        if lastPing != 0 && now < lastPing + interval {
+            pingStrikes += 1
+            if pingStrikes > 2 {
+                session.goAway(11, "too_many_pings")
+                closesAfterFlush = true
+            }
+        }
+        lastPing = now
+    }
+
+    /// Sending shows the connection is in use: pings are welcome again.
+    func forgivePings() {
+        pingStrikes = 0
+        lastPing = 0
+    }
+
+    /// Output the socket has not taken.
+    var backlogBytes: Int { backlog.count - backlogStart }
+
+    func endAfterFlush() {
+        closesAfterFlush = true
+        server.markDirty(self)
+    }
+
+    func nextSerial() -> UInt64 {
+        serial += 1
+        return serial
+    }
+}

@@ -1,0 +1,195 @@
+// The file calls of the log, each with its error and its failpoint.
+
+import Glibc
+import Linux
+
+/// A system call on a file failed.
+package struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
+    package var call: String
+    package var path: String
+    package var errno: Int32
+
+    package init(_ call: String, _ path: String, _ errno: Int32) {
+        self.call = call
+        self.path = path
+        self.errno = errno
+    }
+
+    package var description: String { "\(call) \(path): \(text)" }
+
+    private var text: String {
+        guard let text = unsafe strerror(errno) else { return "error \(errno)" }
+        return unsafe String(cString: text)
+    }
+}
+
+/// An open file; closed when it goes away.
+struct DiskFile: ~Copyable {
+    let descriptor: Int32
+    let path: String
+
+    init(opening path: String, _ flags: Int32, mode: mode_t = 0o600) throws(DiskError) {
+        self.path = path
+        descriptor = unsafe Glibc.open(path, flags | O_CLOEXEC, mode)
+        guard descriptor >= 0 else { throw DiskError("open", path, errno) }
+    }
+
+    deinit { Glibc.close(descriptor) }
+
+    func size() throws(DiskError) -> Int {
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0 else { throw DiskError("stat", path, errno) }
+        return Int(status.st_size)
+    }
+
+    /// Writes all of the range; a disk that takes only a part of it is full, or failing.
+    func write(
+        _ bytes: [UInt8], _ range: Range<Int>, at offset: Int, _ failpoint: Failpoint? = nil
+    ) throws(DiskError) {
+        var stop = range.upperBound
+        var injected: Int32?
+        switch failpoint?.hit() ?? .proceed {
+        case .proceed: break
+        case .fail(let errno): throw DiskError("write", path, errno)
+        case .short(let count):
+            stop = min(stop, range.lowerBound + count)
+            injected = ENOSPC
+        }
+        var done = range.lowerBound
+        while done < stop {
+            let count = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe pwrite(
+                    descriptor, buffer.baseAddress.unsafelyUnwrapped + done, stop - done,
+                    offset + done - range.lowerBound)
+            }
+            if count > 0 {
+                done += count
+            } else if count == 0 {
+                throw DiskError("write", path, EIO)
+            } else if errno != EINTR {
+                throw DiskError("write", path, errno)
+            }
+        }
+        if let injected { throw DiskError("write", path, injected) }
+    }
+
+    /// Data, and as much metadata as reading it back needs, is on the disk when this returns.
+    func syncData(_ failpoint: Failpoint? = nil) throws(DiskError) {
+        if case .fail(let errno) = failpoint?.hit() ?? .proceed { throw DiskError("fdatasync", path, errno) }
+        guard fdatasync(descriptor) == 0 else { throw DiskError("fdatasync", path, errno) }
+    }
+
+    func truncate(to size: Int) throws(DiskError) {
+        guard ftruncate(descriptor, size) == 0 else { throw DiskError("truncate", path, errno) }
+    }
+
+    /// Takes the space now, so that a full disk shows here and not under a write. The new part reads as zeros.
+    func allocate(_ size: Int) throws(DiskError) {
+        while true {
+            let status = posix_fallocate(descriptor, 0, size)
+            if status == 0 { return }
+            if status == EINTR { continue }
+            guard status == EOPNOTSUPP || status == EINVAL else { throw DiskError("fallocate", path, status) }
+            if try self.size() < size { try truncate(to: size) }
+            return
+        }
+    }
+
+    func readAll() throws(DiskError) -> [UInt8] {
+        let size = try size()
+        var failure: Int32 = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            while count < size {
+                let got = unsafe pread(descriptor, buffer.baseAddress.unsafelyUnwrapped + count, size - count, count)
+                if got > 0 {
+                    count += got
+                } else if got == 0 {
+                    break
+                } else if errno != EINTR {
+                    failure = errno
+                    break
+                }
+            }
+        }
+        if failure != 0 { throw DiskError("read", path, failure) }
+        return bytes
+    }
+}
+
+/// Calls on paths.
+package enum Disk {
+    /// Makes the names in a folder durable: needed after creating, renaming or removing one.
+    package static func syncDirectory(_ path: String) throws(DiskError) {
+        let folder = try DiskFile(opening: path, O_RDONLY | O_DIRECTORY)
+        guard fsync(folder.descriptor) == 0 else { throw DiskError("fsync", path, errno) }
+    }
+
+    package static func rename(_ from: String, to: String, _ failpoint: Failpoint? = nil) throws(DiskError) {
+        if case .fail(let errno) = failpoint?.hit() ?? .proceed { throw DiskError("rename", from, errno) }
+        guard unsafe Glibc.rename(from, to) == 0 else { throw DiskError("rename", from, errno) }
+    }
+
+    /// Already gone is fine.
+    package static func remove(_ path: String) throws(DiskError) {
+        guard unsafe unlink(path) == 0 || errno == ENOENT else { throw DiskError("remove", path, errno) }
+    }
+
+    /// Makes one folder for this user alone; an existing one is fine. True when it was made.
+    @discardableResult
+    package static func makeDirectory(_ path: String) throws(DiskError) -> Bool {
+        if unsafe mkdir(path, 0o700) == 0 { return true }
+        guard errno == EEXIST, isDirectory(path) else { throw DiskError("mkdir", path, errno) }
+        return false
+    }
+
+    package static func isDirectory(_ path: String) -> Bool {
+        var status = stat()
+        return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    package static func exists(_ path: String) -> Bool {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0
+    }
+
+    /// Names in a folder, sorted, without `.` and `..`.
+    package static func names(in path: String) throws(DiskError) -> [String] {
+        guard let folder = unsafe opendir(path) else { throw DiskError("open", path, errno) }
+        defer { unsafe closedir(folder) }
+        var names: [String] = []
+        while let entry = unsafe readdir(folder) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+                unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    package static func read(_ path: String) throws(DiskError) -> [UInt8] {
+        try DiskFile(opening: path, O_RDONLY).readAll()
+    }
+
+    /// Writes a file so that after a crash there is the old one or the new one, never a part.
+    package static func replace(
+        _ path: String, with bytes: [UInt8], _ saving: Failpoint? = nil, _ renaming: Failpoint? = nil
+    ) throws(DiskError) {
+        let temporary = path + ".tmp"
+        do {
+            let file = try DiskFile(opening: temporary, O_WRONLY | O_CREAT | O_TRUNC)
+            try file.write(bytes, bytes.indices, at: 0, saving)
+            try file.syncData()
+            try rename(temporary, to: path, renaming)
+        } catch {
+            // The half-written file may not go away on a failing disk; the error that matters is the first.
+            _ = unsafe unlink(temporary)
+            throw error
+        }
+        try syncDirectory(parent(of: path))
+    }
+
+    package static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+}

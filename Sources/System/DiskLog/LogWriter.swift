@@ -1,0 +1,115 @@
+// The side of the log that touches the disk. One caller at a time (DiskLog holds it in a mutex): the owner when it syncs
+// inline, else the log thread.
+//
+// After the first failed call nothing is ever written again: a page that failed to reach the disk may be dropped from
+// the cache and a later fdatasync may then succeed without it, so only a restart, which reads what the disk has, can go on.
+
+import FileFormats
+import Foundations
+import Glibc
+import Linux
+
+/// Encoded records on their way to the disk.
+struct LogChunk: Sendable {
+    /// Begins with a checksum record (`LogWriter.markBytes`).
+    var bytes: Bytes
+    /// The chunk opens this segment: its bytes begin with the segment's head.
+    var opens: SegmentName?
+    /// The owner's number for everything up to here.
+    var ticket: UInt64
+}
+
+struct LogWriter: ~Copyable {
+    /// Size of the checksum record that opens a chunk.
+    static let markBytes = 16
+
+    private let directory: String
+    private let options: LogOptions
+    private let spares: SpareSegments
+    private var file: DiskFile
+    private(set) var position: Int
+    private(set) var failure: LogError?
+
+    init(_ directory: String, _ options: LogOptions, _ spares: SpareSegments, file: consuming DiskFile, position: Int) {
+        self.directory = directory
+        self.options = options
+        self.spares = spares
+        self.file = file
+        self.position = position
+    }
+
+    /// Writes a chunk and syncs it.
+    mutating func write(_ chunk: borrowing LogChunk) throws(LogError) {
+        try stickily { writer throws(DiskError) in
+            if let name = chunk.opens {
+                try writer.cut(to: name, chunk.bytes)
+            } else {
+                try writer.append(chunk.bytes, from: 0)
+                try writer.sync()
+            }
+        }
+    }
+
+    /// Writes chunks that came together and syncs once.
+    mutating func write(_ chunks: [LogChunk]) throws(LogError) {
+        if chunks.count == 1 { return try write(chunks[0]) }
+        try stickily { writer throws(DiskError) in
+            var unsynced = false
+            for chunk in chunks {
+                if let name = chunk.opens {
+                    if unsynced { try writer.sync() }
+                    try writer.cut(to: name, chunk.bytes)
+                    unsynced = false
+                } else {
+                    // The mark says "all before me was synced", which is true only for the first of them.
+                    try writer.append(chunk.bytes, from: unsynced ? LogWriter.markBytes : 0)
+                    unsynced = true
+                }
+            }
+            if unsynced { try writer.sync() }
+        }
+    }
+
+    private mutating func append(_ bytes: Bytes, from start: Int) throws(DiskError) {
+        do { try file.write(bytes, start..<bytes.count, at: position, .logWrite) } catch {
+            // A disk tears at sectors, a short write anywhere; without this the half record would read as damage. None
+            // of it was acknowledged. If it fails too, the error that is reported stays the first one.
+            try? file.truncate(to: position)
+            throw error
+        }
+        position += bytes.count - start
+        if case .fail(let errno) = Failpoint.logWritten.hit() { throw DiskError("write", file.path, errno) }
+    }
+
+    private func sync() throws(DiskError) {
+        try file.syncData(.logSync)
+        if case .fail(let errno) = Failpoint.logSynced.hit() { throw DiskError("fdatasync", file.path, errno) }
+    }
+
+    /// Opens the next segment with `bytes` as its first content. It gets its name when it is complete on the disk, so a
+    /// segment with a name always has its head.
+    private mutating func cut(to name: SegmentName, _ bytes: Bytes) throws(DiskError) {
+        if case .fail(let errno) = Failpoint.logCut.hit() { throw DiskError("cut", file.path, errno) }
+        let path = directory + "/" + name.description
+        let temporary = try spares.take()
+        let next = try DiskFile(opening: temporary, O_RDWR)
+        try next.write(bytes, bytes.indices, at: 0, .logWrite)
+        try next.syncData(.logSync)
+        try file.truncate(to: position)
+        try Disk.rename(temporary, to: path, .logCutRename)
+        try Disk.syncDirectory(directory)
+        if case .fail(let errno) = Failpoint.logCutRenamed.hit() { throw DiskError("cut", path, errno) }
+        file = try DiskFile(opening: path, O_RDWR)
+        position = bytes.count
+    }
+
+    private mutating func stickily(
+        _ body: (inout LogWriter) throws(DiskError) -> Void
+    ) throws(LogError) {
+        if let failure { throw failure }
+        do { try body(&self) } catch {
+            failure = .disk(error)
+            throw .disk(error)
+        }
+    }
+}

@@ -1,0 +1,59 @@
+// Header fields of one message in one buffer: name length, value length, name, value, and so on. A list that is reused
+// keeps its memory, so that the fields of a call cost no allocation.
+
+import Foundations
+
+package struct FieldList: Sendable {
+    @usableFromInline var bytes: [UInt8] = []
+
+    package init() {}
+
+    package var isEmpty: Bool { bytes.isEmpty }
+
+    mutating func removeAll() { bytes.removeAll(keepingCapacity: bytes.capacity <= 4096) }
+
+    /// Where the value lies now.
+    @discardableResult
+    mutating func append(_ name: RawSpan, _ value: RawSpan) -> Range<Int32> {
+        var lengths = (UInt32(name.byteCount).littleEndian, UInt32(value.byteCount).littleEndian)
+        unsafe withUnsafeBytes(of: &lengths) { unsafe bytes.append(contentsOf: $0) }
+        bytes.append(name)
+        let start = Int32(bytes.count)
+        bytes.append(value)
+        return start..<Int32(bytes.count)
+    }
+
+    /// The first value of the field with this lower-case name.
+    package subscript(_ name: StaticString) -> [UInt8]? {
+        var at = 0
+        while at < bytes.count {
+            let (key, value) = ranges(at)
+            if key.count == name.utf8CodeUnitCount,
+                name.withUTF8Buffer({ unsafe $0.elementsEqual(bytes[key]) })
+            {
+                return Array(bytes[value])
+            }
+            at = value.upperBound
+        }
+        return nil
+    }
+
+    package func forEach(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Void) {
+        var at = 0
+        while at < bytes.count {
+            let (key, value) = ranges(at)
+            body(bytes[key], bytes[value])
+            at = value.upperBound
+        }
+    }
+
+    private func ranges(_ at: Int) -> (name: Range<Int>, value: Range<Int>) {
+        let name = at + 8
+        let value = name + length(at)
+        return (name..<value, value..<value + length(at + 4))
+    }
+
+    private func length(_ at: Int) -> Int {
+        Int(bytes[at]) | Int(bytes[at + 1]) << 8 | Int(bytes[at + 2]) << 16 | Int(bytes[at + 3]) << 24
+    }
+}

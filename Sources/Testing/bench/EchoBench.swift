@@ -1,0 +1,1 @@
+enum EchoBench { static func run(_ arguments: [String]) {} }
