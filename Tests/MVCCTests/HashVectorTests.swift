@@ -19,7 +19,8 @@ import Testing
     static let expected: [Expected] = lines.filter { $0[0] == "hash" }.map {
         Expected(
             stage: Int($0[1])!, revision: Int64($0[2])!, hash: UInt32($0[3]),
-            error: $0[3] == "compacted" ? .compacted : ($0[3] == "future" ? .future : nil), compactRevision: Int64($0[4]))
+            error: $0[3] == "compacted" ? .compacted : ($0[3] == "future" ? .future : nil),
+            compactRevision: Int64($0[4]))
     }
 
     func check(_ store: KeyValueStore, stage: Int) throws {
@@ -125,10 +126,14 @@ import Testing
         }
         let revision = "00000000000000045f0000000000000000"
         #expect(throws: RestoreError.badRevisionKey([1, 2])) { try open("0102", "0a0161") }
-        #expect(throws: RestoreError.badRevisionKey(Hexadecimal.decode(revision + "75")!)) { try open(revision + "75", "0a0161") }
+        #expect(throws: RestoreError.badRevisionKey(Hexadecimal.decode(revision + "75")!)) {
+            try open(revision + "75", "0a0161")
+        }
         #expect(throws: RestoreError.badKeyValue(Revision(main: 4))) { try open(revision, "0aff01") }
         #expect(throws: RestoreError.badKeyValue(Revision(main: 4))) { try open(revision, "0a0163100418052001") }
-        #expect(throws: RestoreError.badCompactionRecord("scheduledCompactRev")) { try open("scheduledCompactRev", "01", .meta) }
+        #expect(throws: RestoreError.badCompactionRecord("scheduledCompactRev")) {
+            try open("scheduledCompactRev", "01", .meta)
+        }
         // The mark a restore with a raised revision leaves.
         try open("00000000000f00005f0000000000000000", "")
         try open(revision, "0a0163100418042001")

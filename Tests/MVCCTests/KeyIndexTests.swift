@@ -20,7 +20,11 @@ import Testing
             }
         case .nested:
             // Each key is the beginning of many others, so that heads are padded and prefixes end inside keys.
-            return (0..<count).map { i in Array(repeating: 0x61, count: i % 50) + [UInt8](repeating: 0, count: i / 50 % 40) + [UInt8(i / 2000 % 256)] }
+            return (0..<count).map { i in
+                Array(repeating: 0x61, count: i % 50) + [UInt8](repeating: 0, count: i / 50 % 40) + [
+                    UInt8(i / 2000 % 256)
+                ]
+            }
         }
     }
 
@@ -111,12 +115,15 @@ import Testing
         for main in 1...count { _ = index.put(key.rawSpan, Revision(main: main * 2)) }
         let ref = index.find(key.rawSpan)
         for main in stride(from: Int64(1), through: count * 2 + 3, by: 997) {
-            #expect(index.entries.version(ref, at: main)?.revision.main == (main < 2 ? nil : min(main, count * 2) / 2 * 2))
+            #expect(
+                index.entries.version(ref, at: main)?.revision.main == (main < 2 ? nil : min(main, count * 2) / 2 * 2))
         }
         let full = index.arena.usedBytes
         for main in 1..<count {
             #expect(index.entries.dropOldest(ref).revision.main == main * 2)
-            if main % 10_000 == 0 { #expect(index.entries.version(ref, at: main * 2 + 2)?.revision.main == main * 2 + 2) }
+            if main % 10_000 == 0 {
+                #expect(index.entries.version(ref, at: main * 2 + 2)?.revision.main == main * 2 + 2)
+            }
         }
         #expect(index.entries.historyCount(ref) == 0)
         #expect(index.arena.usedBytes < full / 100)
@@ -129,7 +136,8 @@ import Testing
         var blocks: [(ref: KeyArena.Ref, bytes: Int, mark: UInt64)] = []
         for _ in 0..<3000 {
             if blocks.isEmpty || random.chance(5, in: 9) {
-                let bytes = random.chance(1, in: 200)
+                let bytes =
+                    random.chance(1, in: 200)
                     ? Int.random(in: 8...3_000_000, using: &random) : Int.random(in: 8...2000, using: &random)
                 let block = (ref: arena.allocate(bytes), bytes: bytes, mark: random.next())
                 arena.store64(block.ref, 0, block.mark)

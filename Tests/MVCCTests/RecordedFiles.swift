@@ -19,7 +19,8 @@ enum RecordedFiles {
 
     static func fields(_ name: String, separator: Character) -> [[String]] {
         lines(name).map {
-            String(decoding: $0, as: UTF8.self).split(separator: separator, omittingEmptySubsequences: false).map(String.init)
+            String(decoding: $0, as: UTF8.self).split(separator: separator, omittingEmptySubsequences: false).map(
+                String.init)
         }
     }
 }

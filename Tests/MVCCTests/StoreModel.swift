@@ -2,6 +2,7 @@
 // answers must be what this answers.
 
 import Foundations
+import Glibc
 import MVCC
 
 struct Pair: Equatable, CustomStringConvertible {
@@ -93,7 +94,10 @@ struct StoreModel {
     var current: Int64 = 1
     var compacted: Int64 = -1
 
-    static func less(_ a: [UInt8], _ b: [UInt8]) -> Bool { a.lexicographicallyPrecedes(b) }
+    static func less(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+        let order = memcmp(a, b, min(a.count, b.count))
+        return order != 0 ? order < 0 : a.count < b.count
+    }
 
     static func contains(_ key: [UInt8], _ start: [UInt8], _ end: [UInt8]) -> Bool {
         if end.isEmpty { return key == start }

@@ -343,11 +343,12 @@ struct StoreRun {
             stored.append(RevisionKey.decode(key)!.revision)
             return true
         }
-        // A tombstone that was written over before the compaction reached it goes with the write that did it.
+        // The tombstone of a key that was put again in the same transaction, the compacted one, goes next time.
         let extra = Set(stored).subtracting(kept.map { Revision(main: $0.main, sub: $0.sub) })
         for revision in extra {
             let change = model.changes.first { $0.main == revision.main && $0.sub == revision.sub }
-            #expect(change?.isDelete == true, "seed \(seed): \(revision) is not needed")
+            #expect(
+                change?.isDelete == true && revision.main == model.compacted, "seed \(seed): \(revision) is not needed")
         }
         #expect(Set(stored).isSuperset(of: kept.map { Revision(main: $0.main, sub: $0.sub) }), "seed \(seed)")
     }

@@ -16,6 +16,100 @@ import Wire
     }
 }
 
+@Suite struct WatchHubTests {
+    func store(_ puts: Int) throws -> KeyValueStore {
+        let store = try KeyValueStore(InMemoryStore())
+        for i in 0..<puts {
+            store.beginWrite()
+            store.put(Array("k\(i % 7)".utf8).rawSpan, Array("\(i)".utf8).rawSpan, lease: 0)
+            store.endWrite()
+        }
+        return store
+    }
+
+    func everything(from start: Int64) -> WatcherRequest {
+        var request = WatcherRequest()
+        request.key = [0]
+        request.end = [0]
+        request.startRevision = start
+        return request
+    }
+
+    @Test func `watchers read what a snapshot skipped`() throws {
+        let small = try store(10)
+        let large = try store(25)
+        let hub = WatchHub(seed: 1)
+        let sink = TestSink()
+        sink.room[9] = .max
+        let stream = hub.open(tag: 9)
+        _ = try hub.create(everything(from: 0), on: stream, small)
+        // Begins later than either store has come.
+        _ = try hub.create(everything(from: 40), on: stream, small)
+        hub.storeReplaced(known: small.currentRevision, by: large)
+        while !hub.catchUp(large, sink) {}
+        #expect(sink.taken.count == 1 && hub.slowWatcherCount == 0)
+        guard case .events(let block, _) = sink.taken[0].content else { throw KeyValueError.future }
+        #expect(block.count == 15 && sink.taken[0].watchID == 0)
+    }
+
+    @Test func `one message of history holds at most a thousand revisions`() throws {
+        let store = try store(2500)
+        let hub = WatchHub(seed: 1)
+        let sink = TestSink()
+        sink.room[9] = .max
+        _ = try hub.create(everything(from: 1), on: hub.open(tag: 9), store)
+        while !hub.catchUp(store, sink) {}
+        let counts = sink.taken.map { delivery in
+            if case .events(let block, _) = delivery.content { block.count } else { 0 }
+        }
+        #expect(counts == [1000, 1000, 500])
+    }
+
+    @Test func `a watcher behind many others is not forgotten`() throws {
+        let store = try store(3000)
+        let hub = WatchHub(seed: 1)
+        let sink = TestSink()
+        sink.room[9] = .max
+        let stream = hub.open(tag: 9)
+        for _ in 0..<1300 { _ = try hub.create(everything(from: 2), on: stream, store) }
+        // Three passes see each watcher of three times 512 at least once.
+        for _ in 0..<3 { hub.catchUp(store, sink, budget: 100) }
+        #expect(Set(sink.taken.map(\.watchID)).count == 1300)
+    }
+
+    @Test func `a hundred thousand watchers come and go`() throws {
+        let store = try store(1)
+        let hub = WatchHub(seed: 1)
+        let sink = TestSink()
+        sink.room[9] = .max
+        let stream = hub.open(tag: 9)
+        for i in 0..<100_000 {
+            var request = WatcherRequest()
+            request.key = Array("key/\(i)".utf8)
+            if i % 4 == 0 { request.end = request.key + [0xff] }
+            _ = try hub.create(request, on: stream, store)
+        }
+        for i in stride(from: 0, to: 100_000, by: 3) { #expect(hub.cancel(Int64(i), on: stream)) }
+        store.beginWrite()
+        for i in 50_000..<50_100 { store.put(Array("key/\(i)".utf8).rawSpan, [UInt8]().rawSpan, lease: 0) }
+        store.endWrite()
+        hub.notify(store, sink)
+        // A watcher with an end gets the longer keys that begin like its own, too.
+        var wanted: Set<Int64> = []
+        for i in 50_000..<50_100 {
+            for digits in 1...5 {
+                guard let watcher = Int64(String(i).prefix(digits)) else { continue }
+                let isOwn = digits == 5
+                if watcher % 3 != 0 && (isOwn || watcher % 4 == 0) { wanted.insert(watcher) }
+            }
+        }
+        let told = Set(sink.taken.map(\.watchID))
+        #expect(told == wanted)
+        hub.close(stream)
+        #expect(hub.watcherCount == 0 && hub.synced.count == 0 && hub.synced.groupCount == 0)
+    }
+}
+
 final class TestSink: WatchSink {
     var room: [UInt64: Int] = [:]
     var taken: [WatchDelivery] = []
@@ -126,7 +220,8 @@ struct WatchRun {
             case .duplicateID: #expect(expectations[tag]![request.watchID] != nil, "seed \(seed)")
             case .negativeStart: #expect(request.startRevision < 0, "seed \(seed)")
             case .emptyRange:
-                #expect(!request.end.isEmpty && request.end != [0] && !StoreModel.less(key, request.end), "seed \(seed)")
+                #expect(
+                    !request.end.isEmpty && request.end != [0] && !StoreModel.less(key, request.end), "seed \(seed)")
             }
         }
     }
@@ -241,7 +336,8 @@ struct WatchRun {
             #expect(event.kv.map { Pair(encoded: $0.encoded()) } == kv, name)
             let isCreation = !change.isDelete && change.pair.create == change.main
             let isGone = change.main - 1 < base.model.compacted
-            let previous = isCreation || isGone || !expectation.request.previousPairs
+            let previous =
+                isCreation || isGone || !expectation.request.previousPairs
                 ? nil : base.model.get(change.pair.key, change.main - 1)
             #expect(event.prevKv.map { Pair(encoded: $0.encoded()) } == previous, name)
             expectation.seen = change.main

@@ -3,6 +3,7 @@
 import Foundation
 import Foundations
 import GRPC
+import JSON
 import MVCC
 import Testing
 

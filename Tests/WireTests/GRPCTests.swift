@@ -11,19 +11,24 @@ import Testing
         #expect(GRPCMessageText.decode(Array(header.utf8)) == text)
     }
 
-    @Test(arguments: [("100%", "100%"), ("%4", "%4"), ("%zz", "%zz"), ("%c3%a9", "é"), ("%ff", "\u{fffd}"), ("%2525", "%25")])
+    @Test(arguments: [
+        ("100%", "100%"), ("%4", "%4"), ("%zz", "%zz"), ("%c3%a9", "é"), ("%ff", "\u{fffd}"), ("%2525", "%25"),
+    ])
     func `a broken escape stands for itself`(header: String, text: String) {
         #expect(GRPCMessageText.decode(Array(header.utf8)) == text)
     }
 
     @Test(arguments: [
-        ("1H", 3_600_000_000_000), ("2M", 120_000_000_000), ("3S", 3_000_000_000), ("4m", 4_000_000), ("5u", 5000), ("6n", 6),
+        ("1H", 3_600_000_000_000), ("2M", 120_000_000_000), ("3S", 3_000_000_000), ("4m", 4_000_000), ("5u", 5000),
+        ("6n", 6),
         ("0n", 0), ("00000001S", 1_000_000_000), ("99999999H", Int64.max),
     ]) func `timeouts`(header: String, nanoseconds: Int64) {
         #expect(GRPCTimeout.parse(Array(header.utf8)) == nanoseconds)
     }
 
-    @Test(arguments: ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "1SS", " 1S", "１S"]) func `no timeouts`(header: String) {
+    @Test(arguments: ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "1SS", " 1S", "１S"]) func `no timeouts`(
+        header: String
+    ) {
         #expect(GRPCTimeout.parse(Array(header.utf8)) == nil)
     }
 
@@ -72,7 +77,8 @@ import Testing
                 try deframer.feed(Array(header[cut...]).rawSpan) { _, _ in }
                 try deframer.feed([0].rawSpan) { _, _ in }
             }
-            #expect(error == GRPCStatus(.resourceExhausted, "grpc: received message larger than max (2097153 vs. 2097152)"))
+            #expect(
+                error == GRPCStatus(.resourceExhausted, "grpc: received message larger than max (2097153 vs. 2097152)"))
         }
     }
 
@@ -105,7 +111,9 @@ import Testing
         #expect(GRPCCode(header: Array("-1".utf8)) == nil)
         #expect(GRPCCode(header: Array("99999999999".utf8)) == nil)
         #expect(GRPCCode(rawValue: 77).name == "Code(77)")
-        #expect(EtcdError.permissionDenied.description == "rpc error: code = PermissionDenied desc = etcdserver: permission denied")
+        #expect(
+            EtcdError.permissionDenied.description
+                == "rpc error: code = PermissionDenied desc = etcdserver: permission denied")
     }
 
     @Test func `HTTP statuses of the gateway generations`() {
@@ -136,7 +144,8 @@ import Testing
 
     @Test func `every recorded status is in the table`() throws {
         let computed = [
-            EtcdError.messageTooLarge(2_252_810, limit: 2_097_152), EtcdError.unknownMethod("Nope", of: "etcdserverpb.KV"),
+            EtcdError.messageTooLarge(2_252_810, limit: 2_097_152),
+            EtcdError.unknownMethod("Nope", of: "etcdserverpb.KV"),
             EtcdError.unknownService("nope.Nope"), EtcdError.undecodableRequest("unexpected EOF"),
             EtcdError.unknownHealthService,
         ]

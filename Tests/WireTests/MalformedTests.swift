@@ -3,7 +3,7 @@ import Testing
 
 @testable import Wire
 
-/// Bytes nobody should have sent.
+/// Bytes nobody should have sent, and the edges of the codec.
 @Suite struct MalformedTests {
     struct Case: Sendable, CustomTestStringConvertible {
         var name: String
@@ -142,7 +142,8 @@ import Testing
 
     @Test func `hand-written pieces equal the generated message`() {
         let kv = KeyValue(key: [1, 2], createRevision: 3, modRevision: 4, version: 5, value: [6], lease: -7)
-        let response = RangeResponse(header: ResponseHeader(clusterId: .max, revision: 9), kvs: [kv, kv], more: true, count: 2)
+        let response = RangeResponse(
+            header: ResponseHeader(clusterId: .max, revision: 9), kvs: [kv, kv], more: true, count: 2)
         var bytes: Bytes = []
         let header = ResponseHeader(clusterId: .max, revision: 9)
         bytes.appendWireHeader(1, length: header.encodedSize)
@@ -155,5 +156,35 @@ import Testing
             Varint.payloadFieldSize(1, header.encodedSize) + 2 * Varint.payloadFieldSize(2, kv.encodedSize)
             + Varint.fieldSize(3, 1) + Varint.fieldSize(4, 2)
         #expect(size == bytes.count)
+    }
+
+    @Test(arguments: [0, 1, 127, 128, 1_234_567, Int64.max, -1]) func `the header template equals the header`(
+        revision: Int64
+    ) {
+        for term: UInt64 in [0, 2, .max] {
+            let template = ResponseHeaderTemplate(clusterId: .max, memberId: 1 << 63)
+            let header = ResponseHeader(clusterId: .max, memberId: 1 << 63, revision: revision, raftTerm: term)
+            var bytes: Bytes = [9]
+            template.append(to: &bytes, revision: revision, raftTerm: term)
+            #expect(bytes == [9] + PutResponse(header: header).encoded())
+            #expect(template.size(revision: revision, raftTerm: term) == bytes.count - 1)
+        }
+    }
+
+    @Test func `messages larger than the scratch memory encode the same`() {
+        for size in [1000, 1010, 1015, 1018, 1019, 1020, 1021, 1022, 1023, 1024, 1025, 5000, 100_000] {
+            let message = PutRequest(key: [1], value: Bytes(repeating: 7, count: size), prevKv: true)
+            let txn = TxnRequest(success: [RequestOp(request: .requestPut(message))])
+            var expected: Bytes = [0x0a, 1, 1]
+            expected.appendWire(2, bytes: message.value.rawSpan)
+            expected += [0x20, 1]
+            #expect(message.encoded() == expected)
+            #expect(message.encodedSize == expected.count)
+            var nested: Bytes = []
+            nested.appendWire(2, message: expected.rawSpan)
+            var outer: Bytes = []
+            outer.appendWire(2, message: nested.rawSpan)
+            #expect(txn.encoded() == outer)
+        }
     }
 }

@@ -10,7 +10,7 @@ import Wire
 @Suite struct RandomMessageTests {
     private static let seed =
         RealTools.environment("COVEY_SEED").flatMap { UInt64($0) } ?? UInt64.random(in: 1..<1_000_000_000)
-    private static let count = RealTools.environment("COVEY_WIRE_MESSAGES").flatMap { Int($0) } ?? 100_000
+    private static let count = RealTools.environment("COVEY_WIRE_MESSAGES").flatMap { Int($0) } ?? 50_000
 
     @Test(.enabled(if: RealTools.required(RealTools.python), "needs .deps/venv/bin/python"))
     func `random messages of another implementation read and write back`() throws {
@@ -69,7 +69,8 @@ import Wire
         switch Int.random(in: 0..<3, using: &random) {
         case 0: damaged.removeLast(Int.random(in: 1...bytes.count, using: &random))
         case 1: damaged[Int.random(in: 0..<bytes.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
-        default: damaged.insert(.random(in: 0...255, using: &random), at: Int.random(in: 0..<bytes.count, using: &random))
+        default:
+            damaged.insert(.random(in: 0...255, using: &random), at: Int.random(in: 0..<bytes.count, using: &random))
         }
         guard let message = try? M(decoding: damaged) else { return nil }  // Refused is one of the two good ends.
         guard let again = try? M(decoding: message.encoded()), again == message else {
@@ -132,7 +133,8 @@ private func rangeProblem(_ message: RangeRequest, _ bytes: Bytes) throws -> Str
     let view = try RangeRequestView(decoding: bytes.rawSpan)
     let read = RangeRequest(
         key: Bytes(view.key), rangeEnd: Bytes(view.rangeEnd), limit: view.limit, revision: view.revision,
-        sortOrder: view.sortOrder, sortTarget: view.sortTarget, serializable: view.serializable, keysOnly: view.keysOnly,
+        sortOrder: view.sortOrder, sortTarget: view.sortTarget, serializable: view.serializable,
+        keysOnly: view.keysOnly,
         countOnly: view.countOnly, minModRevision: view.minModRevision, maxModRevision: view.maxModRevision,
         minCreateRevision: view.minCreateRevision, maxCreateRevision: view.maxCreateRevision)
     return read == message ? nil : "view differs"
@@ -162,7 +164,8 @@ private func txnProblem(_ message: TxnRequest, _ bytes: Bytes) throws -> String?
         let view = try RequestOpView(decoding: bytes)
         switch (operation.request, view.requestField) {
         case (nil, 0): break
-        case (.requestRange(let range)?, 1): if try RangeRequest(decoding: view.requestRange) != range { return "range" }
+        case (.requestRange(let range)?, 1):
+            if try RangeRequest(decoding: view.requestRange) != range { return "range" }
         case (.requestPut(let put)?, 2): if try PutRequest(decoding: view.requestPut) != put { return "put" }
         case (.requestDeleteRange(let delete)?, 3):
             if try DeleteRangeRequest(decoding: view.requestDeleteRange) != delete { return "delete" }
@@ -176,7 +179,8 @@ private func txnProblem(_ message: TxnRequest, _ bytes: Bytes) throws -> String?
 private func compareProblem(_ message: Compare, _ bytes: Bytes) throws -> String? {
     let view = try CompareView(decoding: bytes.rawSpan)
     var read = Compare(
-        result: view.result, target: view.target, key: Bytes(view.key), targetUnion: nil, rangeEnd: Bytes(view.rangeEnd))
+        result: view.result, target: view.target, key: Bytes(view.key), targetUnion: nil, rangeEnd: Bytes(view.rangeEnd)
+    )
     switch view.targetUnionField {
     case 4: read.targetUnion = .version(view.version)
     case 5: read.targetUnion = .createRevision(view.createRevision)

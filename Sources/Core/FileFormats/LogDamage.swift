@@ -15,6 +15,8 @@ package struct LogDamage: Error, Equatable, CustomStringConvertible {
         case identity(expected: LogIdentity, found: LogIdentity)
         case noIdentity
         case gap(after: LogIndex, found: LogIndex)
+        /// Another entry where a committed one is, or another one of the same term.
+        case rewritten(index: LogIndex)
         case missingSegment(sequence: UInt64)
         case noSegments
         case snapshotNotFound(index: LogIndex, term: Term)
@@ -46,6 +48,7 @@ package struct LogDamage: Error, Equatable, CustomStringConvertible {
         case .identity(let expected, let found): "log of \(found) where \(expected) is expected"
         case .noIdentity: "no record says whose log it is"
         case .gap(let after, let found): "entry \(found) follows entry \(after)"
+        case .rewritten(let index): "entry \(index) is there again with other content"
         case .missingSegment(let sequence): "segment \(hex16(sequence)) is missing"
         case .noSegments: "there is no log segment"
         case .snapshotNotFound(let index, let term): "the log does not know the snapshot at index \(index), term \(term)"

@@ -69,7 +69,15 @@ package struct WALReplay: Sendable {
         guard position <= UInt64(entries.count) else {
             throw LogDamage(.gap(after: start.index + UInt64(entries.count), found: entry.index), file: file, offset: offset)
         }
-        if position < UInt64(entries.count) { entries.removeSubrange(Int(position)...) }
+        if position < UInt64(entries.count) {
+            // What is committed stays, and one leader writes an index once.
+            let old = entries[Int(position)]
+            let settled = entry.index <= state?.commit ?? 0 || entry.term == old.term
+            guard !settled || entry == old else {
+                throw LogDamage(.rewritten(index: entry.index), file: file, offset: offset)
+            }
+            entries.removeSubrange(Int(position)...)
+        }
         entries.append(entry)
     }
 

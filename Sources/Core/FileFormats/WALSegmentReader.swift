@@ -127,69 +127,60 @@ package struct WALSegmentReader: Sendable {
 }
 
 extension WALSegmentReader {
+    // The kind of a record is outside its checksum, so the data must have exactly the fields of its kind.
+
     /// The values inside a record's data.
     package func identity(_ record: WALRecord) throws(LogDamage) -> LogIdentity {
-        var member: UInt64 = 0
-        var cluster: UInt64 = 0
-        try eachField(record) { field, value in
-            switch (field, value) {
-            case (1, .number(let number)): member = number
-            case (2, .number(let number)): cluster = number
-            default: break
-            }
-        }
-        return LogIdentity(member: MemberID(member), cluster: ClusterID(cluster))
+        let fields = try fields(record, required: 2)
+        return LogIdentity(member: MemberID(fields.numbers.0), cluster: ClusterID(fields.numbers.1))
     }
 
     package func entry(_ record: WALRecord) throws(LogDamage) -> LogEntry {
-        var entry = LogEntry(term: 0, index: 0, data: nil)
-        try eachField(record) { field, value in
-            switch (field, value) {
-            case (1, .number(let number)): entry.kind = number
-            case (2, .number(let number)): entry.term = number
-            case (3, .number(let number)): entry.index = number
-            case (4, .bytes(let range)): entry.data = Bytes(bytes.rawSpan.extracting(shifted(range, record)))
-            default: break
-            }
-        }
-        return entry
+        let fields = try fields(record, required: 3, bytesField: 4)
+        guard fields.numbers.0 <= 2 else { throw undecodable(record) }
+        return LogEntry(
+            term: fields.numbers.1, index: fields.numbers.2, kind: fields.numbers.0, data: fields.bytes)
     }
 
     package func state(_ record: WALRecord) throws(LogDamage) -> LogState {
-        var state = LogState()
-        try eachField(record) { field, value in
-            switch (field, value) {
-            case (1, .number(let number)): state.term = number
-            case (2, .number(let number)): state.vote = MemberID(number)
-            case (3, .number(let number)): state.commit = number
-            default: break
-            }
-        }
-        return state
+        let fields = try fields(record, required: 3)
+        return LogState(term: fields.numbers.0, vote: MemberID(fields.numbers.1), commit: fields.numbers.2)
     }
 
     package func snapshot(_ record: WALRecord) throws(LogDamage) -> LogSnapshot {
-        var snapshot = LogSnapshot()
-        try eachField(record) { field, value in
+        let fields = try fields(record, required: 2, bytesField: 3)
+        return LogSnapshot(index: fields.numbers.0, term: fields.numbers.1, confState: fields.bytes)
+    }
+
+    private struct Fields {
+        var numbers: (UInt64, UInt64, UInt64) = (0, 0, 0)
+        var bytes: Bytes?
+    }
+
+    /// Number fields 1 to `required`, all there, and perhaps one of bytes.
+    private func fields(_ record: WALRecord, required: Int, bytesField: Int = 0) throws(LogDamage) -> Fields {
+        var found = Fields()
+        var seen = 0
+        var walk = ProtoFields(bytes.rawSpan.extracting(record.data))
+        while let (field, value) = walk.next() {
             switch (field, value) {
-            case (1, .number(let number)): snapshot.index = number
-            case (2, .number(let number)): snapshot.term = number
-            case (3, .bytes(let range)): snapshot.confState = Bytes(bytes.rawSpan.extracting(shifted(range, record)))
-            default: break
+            case (1, .number(let number)): found.numbers.0 = number
+            case (2, .number(let number)): found.numbers.1 = number
+            case (3, .number(let number)) where required == 3: found.numbers.2 = number
+            case (bytesField, .bytes(let range)):
+                let start = record.data.lowerBound
+                found.bytes = Bytes(
+                    bytes.rawSpan.extracting((start + range.lowerBound)..<(start + range.upperBound)))
+                continue
+            default: throw undecodable(record)
             }
+            seen |= 1 << field
         }
-        return snapshot
+        guard !walk.malformed, seen == (2 << required) - 2 else { throw undecodable(record) }
+        return found
     }
 
-    private func shifted(_ range: Range<Int>, _ record: WALRecord) -> Range<Int> {
-        (range.lowerBound + record.data.lowerBound)..<(range.upperBound + record.data.lowerBound)
-    }
-
-    private func eachField(_ record: WALRecord, _ body: (Int, ProtoFields.Value) -> Void) throws(LogDamage) {
-        var fields = ProtoFields(bytes.rawSpan.extracting(record.data))
-        while let (field, value) = fields.next() { body(field, value) }
-        if fields.malformed {
-            throw LogDamage(.malformed("\(record.kind) record does not decode"), file: file, offset: record.offset)
-        }
+    private func undecodable(_ record: WALRecord) -> LogDamage {
+        LogDamage(.malformed("\(record.kind) record does not decode"), file: file, offset: record.offset)
     }
 }

@@ -124,7 +124,8 @@ struct KeyEntries {
     /// A new entry whose only revision is `version`.
     func make(_ key: RawSpan, _ version: KeyVersion) -> Ref {
         invariant(key.byteCount <= Int(KeyEntries.lengthMask), "a key of \(key.byteCount) bytes")
-        let isSingle = version.isTombstone || (version.version == 1 && version.createRevision == version.revision.main)
+        // A tombstone is named by the queue of tombstones, so its entry must not move.
+        let isSingle = !version.isTombstone && version.version == 1 && version.createRevision == version.revision.main
         let header = isSingle ? KeyEntries.singleHeader : KeyEntries.fullHeader
         let ref = arena.allocate(header + key.byteCount)
         arena.store32(ref, 0, UInt32(key.byteCount) | (isSingle ? 0 : KeyEntries.fullFlag))

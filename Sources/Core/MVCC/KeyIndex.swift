@@ -237,7 +237,8 @@ final class KeyIndex {
 
     /// Takes a dead key without history out.
     func remove(_ ref: Ref) {
-        invariant(entries.isTombstone(ref) && entries.historyCount(ref) == 0, "only a dead key without history is removed")
+        invariant(
+            entries.isTombstone(ref) && entries.historyCount(ref) == 0, "only a dead key without history is removed")
         let (leaf, slot, found) = descend(key(ref))
         invariant(found && entry(leaf, slot) == ref, "a key that is removed is in the index")
         removeSlot(leaf, slot)
@@ -489,7 +490,9 @@ final class KeyIndex {
             }
         }
         nodes.join(a, b)
-        let alive = arena.load32(parent, KeyIndex.aliveOffset + 4 * left) + arena.load32(parent, KeyIndex.aliveOffset + 4 * (left + 1))
+        let alive =
+            arena.load32(parent, KeyIndex.aliveOffset + 4 * left)
+            + arena.load32(parent, KeyIndex.aliveOffset + 4 * (left + 1))
         arena.store32(parent, KeyIndex.aliveOffset + 4 * left, alive)
         arena.free(b, isLeaf ? KeyIndex.leafBytes : KeyIndex.innerBytes)
         removeChild(parent, left + 1)
@@ -546,8 +549,11 @@ final class KeyIndex {
         var total = 0
         for i in 0..<size {
             let below = verify(
-                arena.load32(node, KeyIndex.childrenOffset + 4 * i), level: level + 1, smallest: nodes.entry(node, i), &leaves)
-            invariant(below == Int(arena.load32(node, KeyIndex.aliveOffset + 4 * i)), "a parent knows how many keys are alive below")
+                arena.load32(node, KeyIndex.childrenOffset + 4 * i), level: level + 1, smallest: nodes.entry(node, i),
+                &leaves)
+            invariant(
+                below == Int(arena.load32(node, KeyIndex.aliveOffset + 4 * i)),
+                "a parent knows how many keys are alive below")
             total += below
         }
         return total

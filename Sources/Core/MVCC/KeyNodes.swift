@@ -68,7 +68,8 @@ struct KeyNodes {
         }
         var head: UInt32 = 0
         for i in offset..<offset + 4 {
-            head = head << 8 | (i < key.byteCount ? UInt32(unsafe key.unsafeLoad(fromByteOffset: i, as: UInt8.self)) : 0)
+            head =
+                head << 8 | (i < key.byteCount ? UInt32(unsafe key.unsafeLoad(fromByteOffset: i, as: UInt8.self)) : 0)
         }
         return head
     }

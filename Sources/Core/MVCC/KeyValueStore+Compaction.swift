@@ -3,8 +3,9 @@
 //
 // Nothing is searched for. When a revision is superseded the entry goes into a queue with the revision that did it; when a
 // key is deleted the tombstone goes into another. Compacting at C takes from the front of the queues what was superseded
-// at or below C, and the tombstones below C. So a step costs what it deletes, whatever the store's size, and a store
-// rebuilt after a crash has the same queues, which is how an unfinished compaction goes on.
+// at or below C, and the tombstones below C (also of keys that were written again since: they would count in a hash). So
+// a step costs what it deletes, whatever the store's size, and a store rebuilt after a crash has the same queues, which
+// is how an unfinished compaction goes on.
 //
 // A tombstone exactly at C stays, so that a watcher that starts at C sees the delete; HashKV leaves it out.
 
@@ -36,22 +37,18 @@ extension KeyValueStore {
         invariant(!isWriting, "a compaction goes on between transactions")
         if !compactionHashStep(budget: budget) { return false }
         var left = budget
-        while let next = superseded.first, next.by <= compactedRevision {
+        while let (next, isTombstone) = nextGarbage() {
             if left == 0 { return false }
             left -= 1
-            superseded.dropFirst()
-            let oldest = index.entries.dropOldest(next.entry)
-            batch.deleteRevision(oldest.revision, isTombstone: oldest.isTombstone)
-        }
-        while let next = tombstones.first, next.by < compactedRevision {
-            if left == 0 { return false }
-            left -= 1
-            tombstones.dropFirst()
-            // The key may have been written again since: then its tombstone is history, and the other queue's.
+            if isTombstone { tombstones.dropFirst() } else { superseded.dropFirst() }
             let latest = index.entries.latest(next.entry)
-            if latest.isTombstone && latest.revision.main == next.by {
+            if isTombstone && latest.revision == next.revision {
                 batch.deleteRevision(latest.revision, isTombstone: true)
                 index.remove(next.entry)
+            } else {
+                // Everything older of this key came up before, so what is meant is now the oldest.
+                let oldest = index.entries.dropOldest(next.entry)
+                batch.deleteRevision(oldest.revision, isTombstone: oldest.isTombstone)
             }
         }
         for orphan in orphans where orphan.revision.main <= compactedRevision {
@@ -61,5 +58,15 @@ extension KeyValueStore {
         finishedCompaction = compactedRevision
         batch.put(.meta, MetaKey.finishedCompaction, RevisionKey.encode(Revision(main: compactedRevision)))
         return true
+    }
+
+    /// The front of the queue that is behind, if the compacted revision has reached it. Both are in the order of
+    /// revisions; a delete is in both, and the pair it deleted goes first.
+    private func nextGarbage() -> (Garbage, isTombstone: Bool)? {
+        let pair = superseded.first.flatMap { $0.main <= compactedRevision ? $0 : nil }
+        let tombstone = tombstones.first.flatMap { $0.main < compactedRevision ? $0 : nil }
+        guard let tombstone else { return pair.map { ($0, false) } }
+        if let pair, pair.revision <= tombstone.revision { return (pair, false) }
+        return (tombstone, true)
     }
 }

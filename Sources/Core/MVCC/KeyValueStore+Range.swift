@@ -66,7 +66,8 @@ extension KeyValueStore {
     ) throws(KeyValueError) -> RangeResult {
         try checkRevision(options.revision)
         // Inside a transaction the current revision as a number means the state before it.
-        let main = options.revision > 0 && (options.revision < currentRevision || isWriting) ? options.revision : Int64.max
+        let main =
+            options.revision > 0 && (options.revision < currentRevision || isWriting) ? options.revision : Int64.max
         if options.countOnly { return RangeResult(count: Int64(count(key, end, at: main))) }
         if end.byteCount == 0 { return one(key, at: main, options, tag, &bytes) }
         if options.keepsKeyOrder && !options.filters { return inOrder(key, end, at: main, options, tag, &bytes) }

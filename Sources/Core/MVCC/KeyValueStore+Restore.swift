@@ -75,11 +75,8 @@ extension KeyValueStore {
             return .badKeyValue(revision)
         }
         let change = index.restore(name, version)
-        if let before = change.before {
-            superseded.append(Superseded(by: revision.main, entry: change.entry))
-            _ = before
-        }
-        if isTombstone { tombstones.append(Superseded(by: revision.main, entry: change.entry)) }
+        if let before = change.before, !before.isTombstone { superseded.append(Garbage(revision, change.entry)) }
+        if isTombstone { tombstones.append(Garbage(revision, change.entry)) }
         if parts.lease != 0 {
             leases[[UInt8](name)] = parts.lease
         } else if !leases.isEmpty && change.before != nil {

@@ -29,7 +29,7 @@ extension KeyValueStore {
         invariant(isWriting, "puts are inside a transaction")
         let revision = Revision(main: currentRevision + 1, sub: Int64(changes.count))
         let change = index.put(key, revision)
-        if change.before != nil { superseded.append(Superseded(by: revision.main, entry: change.entry)) }
+        if let before = change.before, !before.isTombstone { superseded.append(Garbage(revision, change.entry)) }
         let place = batch.putRevision(
             revision, key: key, value: value, create: change.after.createRevision, version: change.after.version,
             lease: lease)
@@ -93,8 +93,8 @@ extension KeyValueStore {
         // Before the index changes: the key may be borrowed from it.
         let place = batch.putTombstone(revision, key: key)
         let change = index.delete(key, revision)
-        superseded.append(Superseded(by: revision.main, entry: change.entry))
-        tombstones.append(Superseded(by: revision.main, entry: change.entry))
+        superseded.append(Garbage(revision, change.entry))
+        tombstones.append(Garbage(revision, change.entry))
         record(revision, change.after, 0, place)
     }
 

@@ -40,10 +40,21 @@ package final class KeyValueStore {
         var batch: UInt64
     }
 
-    /// A superseded revision: the oldest of `entry`'s history becomes garbage when `by` is compacted.
-    struct Superseded {
-        var by: Int64
+    /// A revision that compaction will delete: the oldest of `entry`'s history. In `superseded` it is a pair, garbage when
+    /// `main`, which put another in its place or deleted it, is compacted. In `tombstones` it is the tombstone of `main`
+    /// itself, garbage when that is below the compacted revision, whether or not the key was written again.
+    struct Garbage {
+        var main: Int64
+        var sub: UInt32
         var entry: KeyIndex.Ref
+
+        init(_ revision: Revision, _ entry: KeyIndex.Ref) {
+            main = revision.main
+            sub = UInt32(revision.sub)
+            self.entry = entry
+        }
+
+        var revision: Revision { Revision(main: main, sub: Int64(sub)) }
     }
 
     /// Revision of the last transaction that changed something; 1 when none has.
@@ -70,9 +81,9 @@ package final class KeyValueStore {
     var pending = PendingRevisions()
     private var turnView: (any StoreView)?
 
-    /// Superseded revisions in the order in which compaction reaches them, and tombstones likewise.
-    var superseded = Fifo<Superseded>()
-    var tombstones = Fifo<Superseded>()
+    /// Pairs that were superseded, in the order in which compaction reaches them, and tombstones likewise.
+    var superseded = Fifo<Garbage>()
+    var tombstones = Fifo<Garbage>()
     /// Stored revisions that belong to no key; deleted by the next compaction at or above them.
     var orphans: [(revision: Revision, isTombstone: Bool)] = []
     /// The hash a compaction takes before it deletes.

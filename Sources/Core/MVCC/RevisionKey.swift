@@ -23,7 +23,9 @@ package enum RevisionKey {
 
     /// Nil when the bytes are no revision key.
     package static func decode(_ bytes: RawSpan) -> (revision: Revision, isTombstone: Bool)? {
-        guard bytes.byteCount == putCount || bytes.byteCount == tombstoneCount, bytes[byte: 8] == 0x5f else { return nil }
+        guard bytes.byteCount == putCount || bytes.byteCount == tombstoneCount, bytes[byte: 8] == 0x5f else {
+            return nil
+        }
         let isTombstone = bytes.byteCount == tombstoneCount
         if isTombstone && bytes[byte: 17] != 0x74 { return nil }
         let main = unsafe Int64(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: Int64.self))

@@ -17,36 +17,26 @@ extension WatchHub {
     @discardableResult
     package func catchUp(_ store: KeyValueStore, _ sink: some WatchSink, budget: Int = 10_000) -> Bool {
         let picked = pick(store, sink)
-        guard let from = picked.map({ watchers[Int($0)].next }).min() else { return lagging.isEmpty }
+        guard let from = picked.map({ watchers[Int($0)].next }).min() else { return laggingCount == 0 }
         let slice = read(store, from: from, picked, budget: budget)
         serve(picked, slice, store, sink)
-        return lagging.isEmpty
+        return laggingCount == 0
     }
 
-    /// The watchers of a pass: those whose stream has room and whose history is there. They are the first of the list;
-    /// what is still lagging afterwards goes to its end.
+    /// The watchers of a pass, taken from the front of the queue: those whose stream has room and whose history is there.
     private func pick(_ store: KeyValueStore, _ sink: some WatchSink) -> [Number] {
         var picked: [Number] = []
-        var i = 0
-        while i < lagging.count, picked.count < WatchHub.passWatchersMax {
-            let number = lagging[i]
+        while picked.count < WatchHub.passWatchersMax, let number = takeLagging() {
             let stream = Int(watchers[Int(number)].stream)
-            if !streams[stream].isBlocked, watchers[Int(number)].next < store.compactedRevision {
-                let delivery = WatchDelivery(
-                    stream: streams[stream].tag, watchID: watchers[Int(number)].id, revision: 0,
-                    content: .compacted(store.compactedRevision))
-                if sink.deliver(delivery) {
-                    end(number)
-                    continue
-                }
-                streams[stream].isBlocked = true
-            }
-            if streams[stream].isBlocked {
-                removeLagging(number)
+            if streams[stream].isBlocked { continue }
+            guard watchers[Int(number)].next < store.compactedRevision else {
+                picked.append(number)
                 continue
             }
-            picked.append(number)
-            i += 1
+            let delivery = WatchDelivery(
+                stream: streams[stream].tag, watchID: watchers[Int(number)].id, revision: 0,
+                content: .compacted(store.compactedRevision))
+            if sink.deliver(delivery) { end(number) } else { streams[stream].isBlocked = true }
         }
         return picked
     }
@@ -71,7 +61,8 @@ extension WatchHub {
 
     private func read(_ store: KeyValueStore, from: Int64, _ picked: [Number], budget: Int) -> Slice {
         for number in picked {
-            let (group, place) = passIndex.insert(number, key: watchers[Int(number)].key, end: watchers[Int(number)].end)
+            let (group, place) = passIndex.insert(
+                number, key: watchers[Int(number)].key, end: watchers[Int(number)].end)
             watchers[Int(number)].group = group
             passPlaces[number] = place
         }
@@ -88,8 +79,9 @@ extension WatchHub {
         ) { key, stored in
             guard let (revision, isTombstone) = RevisionKey.decode(key) else { return true }
             if revision.main != main {
-                if main != 0 && (left <= 0 || wantedMains >= WatchHub.messageRevisionsMax
-                    || slice.bytes.count >= WatchHub.sliceBytesMax)
+                if main != 0
+                    && (left <= 0 || wantedMains >= WatchHub.messageRevisionsMax
+                        || slice.bytes.count >= WatchHub.sliceBytesMax)
                 {
                     slice.through = main
                     return false
@@ -124,7 +116,9 @@ extension WatchHub {
         }
         for number in picked {
             guard let place = passPlaces[number] else { unreachable("a picked watcher is in the pass") }
-            if let moved = passIndex.remove(group: watchers[Int(number)].group, place: place) { passPlaces[moved] = place }
+            if let moved = passIndex.remove(group: watchers[Int(number)].group, place: place) {
+                passPlaces[moved] = place
+            }
         }
         passPlaces.removeAll(keepingCapacity: true)
         // By watcher, each one's changes in order.
@@ -134,8 +128,6 @@ extension WatchHub {
 
     private func serve(_ picked: [Number], _ slice: Slice, _ store: KeyValueStore, _ sink: some WatchSink) {
         var last: (changes: [Int32], withPrevious: Bool, block: WatchEventBlock)?
-        // All out first, so that who goes on lagging queues behind who was not picked.
-        for number in picked { removeLagging(number) }
         for number in picked.sorted() {
             let low = slice.hits.partitioningIndex { $0.watcher >= number }
             var high = low

@@ -84,7 +84,7 @@ package final class WatchHub {
         var id: Int64 = 0
         /// Everything below is delivered. Of a synced watcher: or will be, as it happens.
         var next: Int64 = 0
-        /// Synced: group and place in the index. Lagging: place in the list.
+        /// Synced: group and place in the index. Lagging: its ticket is the place.
         var group: Int32 = -1
         var place: Int32 = -1
         var key: [UInt8] = []
@@ -111,7 +111,10 @@ package final class WatchHub {
     private var freeStreams: [StreamNumber] = []
 
     var synced: WatcherIndex
-    var lagging: [Number] = []
+    /// Lagging watchers in the order of their turns. An entry whose ticket is not the watcher's is of an earlier time.
+    private var turns = Fifo<(watcher: Number, ticket: Int32)>()
+    private var lastTicket: Int32 = 0
+    private(set) var laggingCount = 0
     /// The watchers of a catch-up pass by key, and their places there; empty between passes.
     var passIndex: WatcherIndex
     var passPlaces: [Number: Int32] = [:]
@@ -130,7 +133,7 @@ package final class WatchHub {
     /// Watchers that have not been told everything.
     package var slowWatcherCount: Int { watcherCount - synced.count }
     package var streamCount: Int { streams.count - freeStreams.count }
-    package var hasLagging: Bool { !lagging.isEmpty }
+    package var hasLagging: Bool { laggingCount > 0 }
 
     // MARK: Streams
 
@@ -167,7 +170,9 @@ package final class WatchHub {
     // MARK: Watchers
 
     /// Registers a watcher and returns its id. The caller answers "created" before it lets the hub go on.
-    package func create(_ request: WatcherRequest, on stream: StreamNumber, _ store: KeyValueStore) throws(WatchError) -> Int64 {
+    package func create(_ request: WatcherRequest, on stream: StreamNumber, _ store: KeyValueStore) throws(WatchError)
+        -> Int64
+    {
         check(stream)
         let key = request.key.isEmpty ? [0] : request.key
         if !request.end.isEmpty && request.end != [0] && request.end.compare(key) <= 0 { throw .emptyRange }
@@ -282,6 +287,17 @@ package final class WatchHub {
         }
     }
 
+    /// The store was replaced as a whole, by a snapshot from another member: what happened between `known`, the revision
+    /// everybody had been told of, and the new store's revision is history that synced watchers have not seen.
+    package func storeReplaced(known: Int64, by store: KeyValueStore) {
+        for number in watchers.indices where watchers[number].state == .synced {
+            let next = max(watchers[number].next, known + 1)
+            if next > store.currentRevision { continue }
+            unsync(Number(number), next: next)
+            if !streams[Int(watchers[number].stream)].isBlocked { addLagging(Number(number)) }
+        }
+    }
+
     // MARK: Progress
 
     /// Answers a progress request: when everything on the stream is up to date it says so, else nothing.
@@ -357,20 +373,31 @@ package final class WatchHub {
         }
     }
 
+    /// Behind all that lag already.
     func addLagging(_ number: Number) {
+        lastTicket &+= 1
         watchers[Int(number)].state = .lagging
-        watchers[Int(number)].place = Int32(lagging.count)
-        lagging.append(number)
+        watchers[Int(number)].place = lastTicket
+        turns.append((number, lastTicket))
+        laggingCount += 1
     }
 
-    func removeLagging(_ number: Number) {
-        let place = Int(watchers[Int(number)].place)
-        let last = lagging.removeLast()
-        if last != number {
-            lagging[place] = last
-            watchers[Int(last)].place = Int32(place)
-        }
+    private func removeLagging(_ number: Number) {
         watchers[Int(number)].state = .parked
+        watchers[Int(number)].place = -1
+        laggingCount -= 1
+    }
+
+    /// The lagging watcher whose turn it is, no longer in the queue: it is parked until told otherwise.
+    func takeLagging() -> Number? {
+        while let turn = turns.first {
+            turns.dropFirst()
+            let watcher = watchers[Int(turn.watcher)]
+            guard watcher.state == .lagging, watcher.place == turn.ticket else { continue }
+            removeLagging(turn.watcher)
+            return turn.watcher
+        }
+        return nil
     }
 
     /// Ends a watcher and takes it off its stream.

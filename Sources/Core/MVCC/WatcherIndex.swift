@@ -117,7 +117,8 @@ struct WatcherIndex {
         let number: Int32
         if let free = freeGroups.popLast() {
             number = free
-            groups[Int(number)] = Group(key: key, end: end, hash: hash, members: [], priority: random.next(), greatest: number)
+            groups[Int(number)] = Group(
+                key: key, end: end, hash: hash, members: [], priority: random.next(), greatest: number)
         } else {
             number = Int32(groups.count)
             groups.append(

@@ -21,15 +21,15 @@ package struct InternalRaftRequestView: ~Escapable {
         header = try RequestHeaderView(decoding: bytes.extracting(first: 0))
         body = bytes.extracting(first: 0)
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
             case 1: try reader.read(&id)
             case 100:
-                header = try RequestHeaderView(decoding: try reader.borrow())
+                header = try RequestHeaderView(decoding: try reader.borrowInline())
                 hasHeader = true
             case _ where InternalRaftRequest.KindField.contains(field):
                 kindField = field
-                body = try reader.borrow()
+                body = try reader.borrowInline()
             default: try reader.skip()
             }
         }
@@ -68,9 +68,18 @@ extension InternalRaftRequest {
         to buffer: inout [UInt8], header: RequestHeader, kindField: UInt32, body: RawSpan
     ) {
         if kindField < 100 { buffer.appendWire(kindField, message: body) }
-        let size = header.encodedSize
-        buffer.appendWireHeader(100, length: size)
-        header.append(to: &buffer, size: size)
+        var username = header.username
+        username.withUTF8 { username in
+            let nameSize = username.isEmpty ? 0 : Varint.payloadFieldSize(2, username.count)
+            let size = Varint.fieldSize(1, header.id) + nameSize + Varint.fieldSize(3, header.authRevision)
+            buffer.appendWireHeader(100, length: size)
+            buffer.appendWire(1, header.id)
+            if !username.isEmpty {
+                buffer.appendWireHeader(2, length: username.count)
+                unsafe buffer.append(contentsOf: username)
+            }
+            buffer.appendWire(3, header.authRevision)
+        }
         if kindField > 100 { buffer.appendWire(kindField, message: body) }
     }
 }

@@ -29,12 +29,20 @@ package enum Varint {
 extension Array where Element == UInt8 {
     @inlinable
     package mutating func appendVarint(_ value: UInt64) {
-        var rest = value
-        while rest >= 0x80 {
-            append(UInt8(truncatingIfNeeded: rest) | 0x80)
-            rest &>>= 7
+        if value < 0x80 { append(UInt8(truncatingIfNeeded: value)) } else { appendLongVarint(value) }
+    }
+
+    /// Asks for room once, not for each byte.
+    @usableFromInline @inline(never)
+    mutating func appendLongVarint(_ value: UInt64) {
+        append(addingCapacity: Varint.size(value)) { output in
+            var rest = value
+            while rest >= 0x80 {
+                output.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+                rest &>>= 7
+            }
+            output.append(UInt8(truncatingIfNeeded: rest))
         }
-        append(UInt8(truncatingIfNeeded: rest))
     }
 
     /// A number field, left out when zero.

@@ -42,31 +42,35 @@ extension WireMessage {
     }
 
     package func encoded() -> Bytes {
-        let size = encodedSize
-        return unsafe Bytes(unsafeUninitializedCapacity: size) { buffer, count in
-            unsafe fill(buffer)
-            count = size
-        }
+        var bytes: Bytes = []
+        append(to: &bytes)
+        return bytes
     }
 
-    /// Encodes straight behind what the buffer holds.
+    /// Encodes straight behind what the buffer holds. A message that fits into `WireWriter.scratchSize` takes one pass;
+    /// a larger one is counted on the way and then written where it belongs.
     package func append(to buffer: inout Bytes) {
-        append(to: &buffer, size: encodedSize)
-    }
-
-    /// The same for callers that have just asked for `encodedSize`, for example to write a length first.
-    package func append(to buffer: inout Bytes, size: Int) {
-        let start = buffer.count
-        buffer.append(contentsOf: repeatElement(0, count: size))
-        unsafe buffer.withUnsafeMutableBufferPointer { all in
-            unsafe fill(UnsafeMutableBufferPointer(rebasing: all[start...]))
+        let size = unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: WireWriter.scratchSize) { scratch in
+            var writer = unsafe WireWriter(trying: scratch)
+            encode(into: &writer)
+            guard writer.isComplete else { return writer.count }
+            unsafe buffer.append(contentsOf: UnsafeBufferPointer(rebasing: scratch[writer.position...]))
+            return 0
         }
+        if size > 0 { append(to: &buffer, size: size) }
     }
 
-    private func fill(_ buffer: UnsafeMutableBufferPointer<UInt8>) {
-        var writer = unsafe WireWriter(filling: buffer)
-        encode(into: &writer)
-        invariant(writer.remaining == 0, "\(Self.self): \(writer.remaining) bytes fewer than counted")
+    /// For callers that have just asked for `encodedSize`, for example to write a length first.
+    package func append(to buffer: inout Bytes, size: Int) {
+        buffer.append(addingCapacity: size) { output in
+            unsafe output.withUnsafeMutableBufferPointer { room, count in
+                var writer = unsafe WireWriter(
+                    filling: UnsafeMutableBufferPointer(rebasing: room[count..<count + size]))
+                encode(into: &writer)
+                invariant(writer.position == 0, "\(Self.self): \(writer.position) bytes fewer than counted")
+                count += size
+            }
+        }
     }
 }
 

@@ -32,7 +32,11 @@ package struct WireReader: ~Escapable {
 
     /// The number of the next field, nil at the end of the message.
     @inline(never)
-    package mutating func nextField() throws(WireError) -> UInt32? {
+    package mutating func nextField() throws(WireError) -> UInt32? { try nextFieldInline() }
+
+    /// The same for views, which are few and hot.
+    @inline(__always)
+    mutating func nextFieldInline() throws(WireError) -> UInt32? {
         if position == end { return nil }
         var tag = UInt64(unsafe bytes.unsafeLoad(fromByteOffset: position, as: UInt8.self))
         if tag < 0x80 { position &+= 1 } else { tag = try longVarint() }
@@ -81,9 +85,14 @@ package struct WireReader: ~Escapable {
     /// The payload of a length-delimited field, borrowed.
     @inline(never)
     @_lifetime(copy self)
-    package mutating func borrow() throws(WireError) -> RawSpan {
+    package mutating func borrow() throws(WireError) -> RawSpan { try borrowInline() }
+
+    /// The same for views.
+    @inline(__always)
+    @_lifetime(copy self)
+    mutating func borrowInline() throws(WireError) -> RawSpan {
         let range = try payload()
-        return bytes.extracting(range)
+        return unsafe bytes.extracting(unchecked: range)
     }
 
     /// Where the payload of a length-delimited field lies in the source.

@@ -1,34 +1,44 @@
 // Writes protobuf fields from the back of a buffer to its front. Going backwards the length of a nested message is known
 // when its tag is written, so one pass is enough at any depth; generated code therefore names the last field first.
 //
-// The same code counts: a counting writer stores nothing. So the buffer is allocated once, with the exact size, and a
-// message cannot be counted one way and written another.
+// The same code counts: a writer that stores nothing. So a message cannot be counted one way and written another. A writer
+// on scratch memory stores until the memory is full and from there on only counts; most messages fit.
 
 import Foundations
 
 @safe
 package struct WireWriter: ~Copyable {
-    /// Nil counts.
+    /// Large enough for every message without a payload, small enough for the stack.
+    static let scratchSize = 1024
+
+    private enum Mode { case counting, trying, filling }
+
     private let base: UnsafeMutablePointer<UInt8>?
-    /// Everything from here on is written. Negative when counting.
-    private var position: Int
+    private let capacity: Int
+    /// Everything from here on is written. Negative when there is no room: then it only counts.
+    private(set) var position: Int
+    /// The lowest position that may be written: 0, or above every position when nothing is stored (any more).
+    private var limit: Int
+    private let mode: Mode
+
+    private init(_ buffer: UnsafeMutableBufferPointer<UInt8>?, _ mode: Mode) {
+        unsafe base = buffer?.baseAddress
+        capacity = unsafe buffer?.count ?? 0
+        position = capacity
+        limit = mode == .counting ? .max : 0
+        self.mode = mode
+    }
 
     /// Fills the buffer exactly; writing more than fits is an invariant's violation, never a write outside.
-    init(filling buffer: UnsafeMutableBufferPointer<UInt8>) {
-        unsafe base = buffer.baseAddress
-        position = buffer.count
-    }
+    init(filling buffer: UnsafeMutableBufferPointer<UInt8>) { unsafe self.init(buffer, .filling) }
 
-    private init() {
-        unsafe base = nil
-        position = 0
-    }
+    /// Fills the end of the buffer as far as it goes; see `isComplete`.
+    init(trying buffer: UnsafeMutableBufferPointer<UInt8>) { unsafe self.init(buffer, .trying) }
 
-    static func counting() -> WireWriter { WireWriter() }
+    static func counting() -> WireWriter { unsafe WireWriter(nil, .counting) }
 
-    /// Bytes still free in front (filling), or minus the bytes counted.
-    var remaining: Int { position }
-    var count: Int { -position }
+    var count: Int { capacity - position }
+    var isComplete: Bool { limit == 0 }
 
     // MARK: fields left out when they are zero or empty (proto3)
 
@@ -154,9 +164,8 @@ package struct WireWriter: ~Copyable {
     private mutating func varint(_ value: UInt64) {
         if value < 0x80 {
             position &-= 1
-            guard let base = unsafe base else { return }
-            checkRoom()
-            unsafe base[position] = UInt8(truncatingIfNeeded: value)
+            guard hasRoom() else { return }
+            unsafe base.unsafelyUnwrapped[position] = UInt8(truncatingIfNeeded: value)
         } else {
             longVarint(value)
         }
@@ -165,8 +174,8 @@ package struct WireWriter: ~Copyable {
     @inline(never)
     private mutating func longVarint(_ value: UInt64) {
         position &-= Varint.size(value)
-        guard let base = unsafe base else { return }
-        checkRoom()
+        guard hasRoom() else { return }
+        let base = unsafe base.unsafelyUnwrapped
         var rest = value
         var i = position
         while rest >= 0x80 {
@@ -183,14 +192,23 @@ package struct WireWriter: ~Copyable {
 
     private mutating func payload(_ bytes: UnsafeRawBufferPointer) {
         position &-= bytes.count
-        guard let base = unsafe base else { return }
-        checkRoom()
-        guard let source = bytes.baseAddress else { return }
-        unsafe UnsafeMutableRawPointer(base + position).copyMemory(from: source, byteCount: bytes.count)
+        guard hasRoom(), let source = bytes.baseAddress else { return }
+        unsafe UnsafeMutableRawPointer(base.unsafelyUnwrapped + position).copyMemory(
+            from: source, byteCount: bytes.count)
     }
 
+    /// What was just made room for lies inside the buffer. (A position below `limit` is also every position once the
+    /// limit says "no more", so one comparison guards each store.)
     @inline(__always)
-    private func checkRoom() {
-        invariant(position >= 0, "a message is larger than it was counted")
+    private mutating func hasRoom() -> Bool {
+        if position >= limit { return true }
+        full()
+        return false
+    }
+
+    @inline(never)
+    private mutating func full() {
+        invariant(mode != .filling, "a message is larger than it was counted")
+        limit = .max
     }
 }

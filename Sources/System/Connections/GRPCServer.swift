@@ -145,6 +145,11 @@ package final class GRPCServer {
         current(call)?.reply(call, encode)
     }
 
+    /// The same for what may fail half-way: then nothing of it is sent, and the call ends with the error.
+    package func replyOrFail(_ call: Call, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void) {
+        current(call)?.replyOrFail(call, encode)
+    }
+
     package func reply(_ call: Call, _ message: [UInt8]) { reply(call) { $0.append(contentsOf: message) } }
 
     /// Ends a call with an error, or a stream with any status.
@@ -161,6 +166,13 @@ package final class GRPCServer {
     }
 
     package func queuedBytes(_ call: Call) -> Int { current(call)?.queuedBytes(call) ?? 0 }
+
+    /// Asks for `StreamHandler.writable` when what is queued for the call is short: at the end of this turn if it is now.
+    package func notifyWritable(_ call: Call) {
+        guard let connection = current(call) else { return }
+        connection.session?.askForRoom(Int(call.slot))
+        markDirty(connection)
+    }
 
     /// Asks to be told when the call ends without an answer.
     package func observe(_ call: Call, _ observer: any CallObserver) {

@@ -51,7 +51,13 @@ final class HTTP1Exchange {
         work()
     }
 
-    /// Reads requests until one is not answered at once, or nothing is left.
+    /// Answers that wait to be written; while there is more, the next requests wait too.
+    private static let outputMax = 1 << 20
+
+    /// Output has been written: there is room for more answers.
+    func goOn() { if !waiting.isEmpty { work() } }
+
+    /// Reads requests until one is not answered at once, nothing is left, or the answers pile up.
     private func work() {
         guard !isWorking else { return }
         isWorking = true
@@ -59,7 +65,7 @@ final class HTTP1Exchange {
         var at = 0
         let bytes = waiting
         waiting = []
-        while current == 0 && !isOver && at < bytes.count {
+        while current == 0 && !isOver && at < bytes.count && output.count < HTTP1Exchange.outputMax {
             if requestStartedAt == 0 { requestStartedAt = connection.lastRead }
             var complete: HTTPRequest?
             do throws(HTTPError) {

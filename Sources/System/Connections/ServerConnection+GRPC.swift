@@ -314,6 +314,24 @@ extension ServerConnection: ServerSessionOwner {
         server.markDirty(self)
     }
 
+    /// `reply` for what may fail half-way.
+    func replyOrFail(_ call: Call, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void) {
+        guard let session else { return }
+        var failure: GRPCStatus?
+        session.withStream(Int(call.slot)) { stream in
+            guard stream.trailers == nil else { return }
+            let start = GRPCFraming.reserveHeader(in: &stream.outbound)
+            do throws(GRPCStatus) {
+                try encode(&stream.outbound)
+                GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
+            } catch {
+                stream.outbound.removeSubrange(start...)
+                failure = error
+            }
+        }
+        finish(call, failure ?? .ok)
+    }
+
     func finish(_ call: Call, _ status: GRPCStatus) {
         guard let session else { return }
         let slot = Int(call.slot)

@@ -189,12 +189,13 @@ final class ServerConnection: EventHandler {
             swap(&output, &server.output)
             if session.isFinished || session.isOver { closesAfterFlush = true }
         } else if case .http1(let exchange) = wire {
-            if !exchange.output.isEmpty {
+            while !exchange.output.isEmpty {
                 let output = exchange.output
                 exchange.output.removeAll(keepingCapacity: output.capacity <= 65536)
-                _ = write(output.rawSpan)
+                if !write(output.rawSpan) { break }
+                exchange.goOn()
             }
-            if exchange.isOver { closesAfterFlush = true }
+            if exchange.isOver && exchange.output.isEmpty { closesAfterFlush = true }
         }
         if closesAfterFlush && backlogStart == backlog.count { return linger() }
         updateInterest()
@@ -261,7 +262,7 @@ final class ServerConnection: EventHandler {
     private func updateInterest() {
         guard let registration, !isClosed else { return }
         let waiting = backlog.count - backlogStart
-        readsPaused = waiting > server.limits.backlogMax || closesAfterFlush
+        readsPaused = closesAfterFlush || waiting > 0 && waiting + protocolQueue > server.limits.backlogMax
         server.loop.change(registration, readable: !readsPaused && !inputEnded, writable: waiting > 0)
     }
 
@@ -358,6 +359,15 @@ final class ServerConnection: EventHandler {
     func forgivePings() {
         pingStrikes = 0
         lastPing = 0
+    }
+
+    /// Output that waits inside the protocol.
+    private var protocolQueue: Int {
+        switch wire {
+        case .http2(let session): session.queuedBytes
+        case .http1(let exchange): exchange.output.count
+        case .unknown: 0
+        }
     }
 
     /// Output the socket has not taken.

@@ -134,6 +134,28 @@ package final class DiskLog {
         return (log, result)
     }
 
+    /// Opens a log from the newest snapshot whose mark it holds: a crash between saving a `.snap` file and writing its mark
+    /// leaves a file the log does not know. Without any, from the beginning.
+    package static func open(
+        _ directory: String, newestOf snapshots: SnapDirectory, _ options: LogOptions = LogOptions(),
+        completion: @escaping Completion = { _, _ in }
+    ) throws(LogError) -> (log: DiskLog, recovered: RecoveredLog, snapshot: SnapFile?, broken: [LogDamage]) {
+        var opened: (log: DiskLog, recovered: RecoveredLog)?
+        let (snapshot, broken) = try snapshots.newest { file throws(LogError) in
+            do throws(LogError) {
+                opened = try open(
+                    directory, from: LogSnapshot(index: file.index, term: file.term), options, completion: completion)
+                return true
+            } catch {
+                guard case .damage(let damage) = error, case .snapshotNotFound = damage.kind else { throw error }
+                return false
+            }
+        }
+        if let opened { return (opened.log, opened.recovered, snapshot, broken) }
+        let (log, recovered) = try open(directory, from: LogSnapshot(), options, completion: completion)
+        return (log, recovered, nil, broken)
+    }
+
     private static func recovered(_ replay: WALReplay, _ repair: TailRepair?) -> RecoveredLog {
         guard let identity = replay.identity else { unreachable("a replay that finished has an identity") }
         return RecoveredLog(

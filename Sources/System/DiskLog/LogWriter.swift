@@ -71,7 +71,12 @@ struct LogWriter: ~Copyable {
     }
 
     private mutating func append(_ bytes: Bytes, from start: Int) throws(DiskError) {
-        try file.write(bytes, start..<bytes.count, at: position, .logWrite)
+        do { try file.write(bytes, start..<bytes.count, at: position, .logWrite) } catch {
+            // A disk tears at sectors, a short write anywhere; without this the half record would read as damage. None
+            // of it was acknowledged. If it fails too, the error that is reported stays the first one.
+            try? file.truncate(to: position)
+            throw error
+        }
         position += bytes.count - start
         if case .fail(let errno) = Failpoint.logWritten.hit() { throw DiskError("write", file.path, errno) }
     }

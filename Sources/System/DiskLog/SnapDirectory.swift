@@ -31,19 +31,21 @@ package struct SnapDirectory: Sendable {
         return try reading { () throws(LogDamage) in try SnapFile(decoding: bytes, file: file) }
     }
 
-    /// The newest readable file that `isKnown` accepts (the log must hold its mark). Unreadable ones are renamed to
-    /// `.broken` and named in `broken`.
+    /// The newest readable file for which `accepts` says yes. Unreadable ones are renamed to `.broken` and named in
+    /// `broken`.
     package func newest(
-        where isKnown: (SnapName) -> Bool = { _ in true }
+        where accepts: (SnapFile) throws(LogError) -> Bool = { _ in true }
     ) throws(LogError) -> (snapshot: SnapFile?, broken: [LogDamage]) {
         var broken: [LogDamage] = []
-        for name in try names() where isKnown(name) {
-            do throws(LogError) { return (try read(name), broken) } catch {
+        for name in try names() {
+            var snapshot: SnapFile?
+            do throws(LogError) { snapshot = try read(name) } catch {
                 guard case .damage(let damage) = error else { throw error }
                 broken.append(damage)
                 let file = path + "/\(name)"
                 try disk { () throws(DiskError) in try Disk.rename(file, to: file + ".broken") }
             }
+            if let snapshot, try accepts(snapshot) { return (snapshot, broken) }
         }
         return (nil, broken)
     }

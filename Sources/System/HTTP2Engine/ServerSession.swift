@@ -31,6 +31,9 @@ package protocol ServerSessionOwner: AnyObject {
         package var maxHeadBytes = 64 * 1024
         /// A producer that waits for room is told at this many bytes.
         package var lowWater = 32 * 1024
+        /// Answers that wait on all streams for window or socket; while there is more, new requests are refused, which
+        /// clients may repeat.
+        package var queuedBytesMax = 64 << 20
         /// Streams a peer may reset: so many at once, so many a second. A client whose calls all time out together is not
         /// an attack; one that does nothing else is, and gets GOAWAY.
         package var resetBurst: UInt64 = 20_000
@@ -51,6 +54,8 @@ package protocol ServerSessionOwner: AnyObject {
     private var nextSerial: UInt64
     private var room: [(slot: Int, serial: UInt64)] = []
     package private(set) var openStreams = 0
+    /// Body bytes that wait on all streams.
+    package private(set) var queuedBytes = 0
     package private(set) var highestStreamID: Int32 = 0
 
     /// Streams get serials from `firstSerial` upwards.
@@ -98,7 +103,8 @@ package protocol ServerSessionOwner: AnyObject {
         isFinished = true
         if taken == Int(NGHTTP2_ERR_BAD_CLIENT_MAGIC.rawValue) {
             goAway(NGHTTP2_PROTOCOL_ERROR.rawValue, "bad preface")
-        } else if taken == Int(NGHTTP2_ERR_FLOODED.rawValue) {
+        } else {
+            // Too much of something that costs us and not the peer: pings, settings, continuations.
             goAway(NGHTTP2_ENHANCE_YOUR_CALM.rawValue, "flood")
         }
         return false
@@ -156,6 +162,7 @@ package protocol ServerSessionOwner: AnyObject {
     /// been sent yet.
     package func respond(_ slot: Int, head: ResponseHead) {
         let stream = unsafe streams.pointer(slot)
+        unsafe count(stream)
         if unsafe !stream.pointee.headSent {
             unsafe stream.pointee.headSent = true
             unsafe head.withNameValues { fields, count in unsafe submit(stream, fields, count) }
@@ -167,12 +174,21 @@ package protocol ServerSessionOwner: AnyObject {
     /// `respond` with the head of every gRPC answer.
     package func respondGRPC(_ slot: Int) {
         let stream = unsafe streams.pointer(slot)
+        unsafe count(stream)
         if unsafe !stream.pointee.headSent {
             unsafe stream.pointee.headSent = true
             unsafe submit(stream, StaticFields.grpcHead, 2)
         } else {
             unsafe resume(stream)
         }
+    }
+
+    /// Takes what the owner added to the queue into the sum.
+    @inline(__always)
+    private func count(_ stream: UnsafeMutablePointer<ServerStream>) {
+        let now = unsafe stream.pointee.queuedBytes
+        unsafe queuedBytes += now - stream.pointee.counted
+        unsafe stream.pointee.counted = now
     }
 
     private func submit(_ stream: UnsafeMutablePointer<ServerStream>, _ fields: UnsafePointer<nghttp2_nv>, _ count: Int) {
@@ -268,6 +284,9 @@ package protocol ServerSessionOwner: AnyObject {
         guard unsafe stream.pointee.isHeadAcceptable else {
             return resetStream(slot, NGHTTP2_PROTOCOL_ERROR.rawValue)
         }
+        guard queuedBytes <= limits.queuedBytesMax else {
+            return resetStream(slot, NGHTTP2_REFUSED_STREAM.rawValue)
+        }
         unsafe owner.requestStarted(slot)
     }
 
@@ -294,6 +313,7 @@ package protocol ServerSessionOwner: AnyObject {
 
     fileprivate func closed(_ slot: Int, _ errorCode: UInt32) {
         unsafe owner.streamClosed(slot, errorCode: errorCode)
+        queuedBytes -= unsafe streams.pointer(slot).pointee.counted
         unsafe streams.pointer(slot).pointee.reset()
         openStreams &-= 1
         unsafe streams.giveBack(slot)
@@ -324,6 +344,8 @@ package protocol ServerSessionOwner: AnyObject {
                 unsafe buffer.update(from: bytes.baseAddress.unsafelyUnwrapped + start, count: count)
             }
             unsafe stream.pointee.outboundStart = start + count
+            unsafe stream.pointee.counted -= count
+            queuedBytes -= count
             if unsafe stream.pointee.wantsRoom && waiting - count <= limits.lowWater { unsafe noteRoom(stream) }
         }
         if count < waiting {
@@ -356,6 +378,16 @@ package protocol ServerSessionOwner: AnyObject {
             }
         }
         return count
+    }
+
+    /// Asks for `roomAvailable`, at the next `send` when the queue is short already.
+    package func askForRoom(_ slot: Int) {
+        let stream = unsafe streams.pointer(slot)
+        if unsafe stream.pointee.queuedBytes <= limits.lowWater {
+            unsafe room.append((slot, stream.pointee.serial))
+        } else {
+            unsafe stream.pointee.wantsRoom = true
+        }
     }
 
     private func noteRoom(_ stream: UnsafeMutablePointer<ServerStream>) {

@@ -47,6 +47,8 @@ package struct ServerStream {
     // Response. Body bytes wait in `outbound` from `outboundStart`.
     package var outbound: [UInt8] = []
     var outboundStart = 0
+    /// How much of the queue the session has counted.
+    var counted = 0
     package internal(set) var headSent = false
     /// What ends the stream behind the body.
     package var trailers: Trailers?
@@ -119,6 +121,7 @@ package struct ServerStream {
         if !inbound.isEmpty { inbound.removeAll(keepingCapacity: inbound.capacity <= 4096) }
         if !outbound.isEmpty { outbound.removeAll(keepingCapacity: outbound.capacity <= 4096) }
         outboundStart = 0
+        counted = 0
         headSent = false
         trailers = nil
         wantsRoom = false

@@ -62,13 +62,14 @@ package struct StoreOptions: Sendable {
             default: try check(code, "open", path)
             }
             try check(unsafe mdb_env_stat(made, &stat), "stat", path)
-            pageBytes = Int(stat.ms_psize)
-            if !creating { try checkLength(file) }
-            tables = try openTables(creating: creating)
         } catch {
             unsafe mdb_env_close(made)
             throw error
         }
+        // From here on the object is whole: a throw runs deinit, which closes.
+        pageBytes = Int(stat.ms_psize)
+        if !creating { try checkLength(file) }
+        tables = try openTables(creating: creating)
     }
 
     deinit {

@@ -37,7 +37,7 @@ package struct Bcrypt: PasswordHasher {
         return Bcrypt.constantTimeEqual(computed, hash)
     }
 
-    private static func crypt(_ password: Bytes, setting: [CChar]) -> Bytes? {
+    static func crypt(_ password: Bytes, setting: [CChar]) -> Bytes? {
         let phrase = password.map { CChar(bitPattern: $0) } + [0]
         // Zeroed as the library demands, and wiped afterwards: it holds the password.
         let size = MemoryLayout<crypt_data>.size

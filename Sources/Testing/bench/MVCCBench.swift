@@ -46,7 +46,9 @@ enum MVCCBench {
             while (try? store.hashStep(&job, budget: 1000)).flatMap({ $0 }) == nil { store.endTurn() }
         }
         measure("restore, a record", disk.liveCount) {
-            guard let again = try? KeyValueStore(disk), again.keyCount == count else { fatalError("a store opens again") }
+            guard let again = try? KeyValueStore(disk), again.keyCount == count else {
+                fatalError("a store opens again")
+            }
         }
         print("    resident: \((residentBytes() - before) >> 20) MiB with \(disk.byteCount >> 20) MiB of stored bytes")
         watch(keys, value, store, disk)
@@ -167,7 +169,7 @@ enum MVCCBench {
 
     private static func six(_ bits: UInt64) -> [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: bits >> (8 * $0)) } }
 
-    private static func measure(_ name: String, _ count: Int, _ body: () -> Void) {
+    static func measure(_ name: String, _ count: Int, _ body: () -> Void) {
         let start = cpuNanoseconds()
         body()
         let each = (cpuNanoseconds() - start) / max(1, count)
@@ -201,7 +203,7 @@ private final class CountingSink: WatchSink {
 }
 
 /// Keeps batches as they come and finds a revision by its number: each transaction here makes one.
-private final class FlatStore: OrderedStore {
+final class FlatStore: OrderedStore {
     private var batches: [StoreBatch] = []
     /// By revision: batch and operation. -1: deleted or never written.
     private var places: [(batch: Int32, operation: Int32)] = []
@@ -266,7 +268,8 @@ private final class FlatStore: OrderedStore {
 
         private func visit(_ main: Int, _ body: (RawSpan, RawSpan) -> Void) {
             let place = store.places[main]
-            guard place.batch >= 0, case .put(_, let key, let value, _) = store.batches[Int(place.batch)].operations[Int(place.operation)]
+            guard place.batch >= 0,
+                case .put(_, let key, let value, _) = store.batches[Int(place.batch)].operations[Int(place.operation)]
             else { return }
             let bytes = store.batches[Int(place.batch)].bytes
             body(bytes.rawSpan.extracting(key), bytes.rawSpan.extracting(value))

@@ -12,12 +12,13 @@ import TestSupport
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
         switch arguments.first {
+        case "mvcc": MVCCBench.run(keys: arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000)
+        case "state": StateBench.run(arguments.count > 1 ? Int(arguments[1]) ?? 200_000 : 200_000)
         case "echo": EchoBench.run(Array(arguments.dropFirst()))
         case "serve-echo": EchoServer.run(Array(arguments.dropFirst()))
-        case nil:
-            EchoBench.run([])
+        case nil: EchoBench.run([])
         default:
-            print("usage: covey-bench [echo]")
+            print("usage: covey-bench echo | mvcc [KEYS] | state [ENTRIES]")
             exit(2)
         }
     }

@@ -212,7 +212,9 @@ struct MessageEmitter {
             out.open("case \(field.proto.number):")
             out.add("var value: \(field.kind.swift) = \(field.kind.zero)")
             // A message named twice is merged, as outside of a oneof.
-            if field.kind.isMessage { out.add("if case .\(field.name)(let earlier)? = \(property) { value = earlier }") }
+            if field.kind.isMessage {
+                out.add("if case .\(field.name)(let earlier)? = \(property) { value = earlier }")
+            }
             out.add("try reader.read(&value)")
             out.add("\(property) = .\(field.name)(value)")
             out.depth -= 1

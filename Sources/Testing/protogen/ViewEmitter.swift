@@ -29,7 +29,7 @@ struct ViewEmitter {
         out.open("package init(decoding bytes: RawSpan) throws(WireError) {")
         for field in source.fields { out.add("\(field.name) = \(initial(field))") }
         out.add("var reader = WireReader(bytes)")
-        out.open("while let field = try reader.nextField() {")
+        out.open("while let field = try reader.nextFieldInline() {")
         out.add("switch field {")
         for field in source.fields { emitCase(field, &out) }
         out.add("default: try reader.skip()")
@@ -64,7 +64,7 @@ struct ViewEmitter {
             } else if field.kind.isNumeric {
                 "try reader.read(&\(field.name))"
             } else {
-                "\(field.name) = try reader.borrow()"
+                "\(field.name) = try reader.borrowInline()"
             }
         let oneof = field.proto.oneof
         guard oneof != nil || hasFlag(field) else {

@@ -3,7 +3,7 @@
 import Foundations
 import GRPC
 
-package struct Applied {
+package struct Applied: Equatable {
     package enum Outcome: Equatable, Sendable {
         /// Nobody waits here, or there is nothing to say.
         case silent

@@ -6,15 +6,38 @@
 // Absent when empty or false: isLearner, name, clientURLs. A promotion carries `"peerURLs":null` and `"isPromote":true`.
 
 import Foundations
+import JSON
 
 extension Member {
-    package var json: Bytes { document() }
+    package var json: Bytes {
+        GoJSON.object { writer in
+            writer.name("id")
+            writer.number(id.rawValue)
+            writer.strings("peerURLs", peerURLs)
+            if isLearner {
+                writer.name("isLearner")
+                writer.bool(true)
+            }
+            writeAttributes(&writer)
+        }
+    }
+
+    private func writeAttributes(_ writer: inout JSONWriter) {
+        if !name.isEmpty { writer.string("name", name) }
+        if !clientURLs.isEmpty { writer.strings("clientURLs", clientURLs) }
+    }
 
     /// The context of an entry that adds this member.
     package var additionContext: Bytes { json }
 
     package static func promotionContext(_ id: MemberID) -> Bytes {
-        Bytes("{\"id\":\(id.rawValue),\"peerURLs\":null,\"isPromote\":true}".utf8)
+        GoJSON.object { writer in
+            writer.name("id")
+            writer.number(id.rawValue)
+            writer.strings("peerURLs", [])
+            writer.name("isPromote")
+            writer.bool(true)
+        }
     }
 
     /// The context of an entry that changes URLs. It says that a learner is one, because releases before 3.5.30 take
@@ -24,44 +47,17 @@ extension Member {
     }
 
     /// What a member publishes under its attributes.
-    package var attributesJSON: Bytes {
-        var text = Bytes("{".utf8)
-        if !name.isEmpty {
-            text += Bytes("\"name\":".utf8)
-            GoJSON.append(name, to: &text)
-        }
-        if !clientURLs.isEmpty {
-            if text.count > 1 { text.append(0x2c) }
-            text += Bytes("\"clientURLs\":".utf8)
-            GoJSON.append(clientURLs, to: &text)
-        }
-        text.append(0x7d)
-        return text
-    }
+    package var attributesJSON: Bytes { GoJSON.object { writeAttributes(&$0) } }
 
     /// What raft needs to know of it, as old snapshots keep it.
     package var raftAttributesJSON: Bytes {
-        var text = Bytes("{\"peerURLs\":".utf8)
-        GoJSON.append(peerURLs, to: &text)
-        if isLearner { text += Bytes(",\"isLearner\":true".utf8) }
-        text.append(0x7d)
-        return text
-    }
-
-    private func document() -> Bytes {
-        var text = Bytes("{\"id\":\(id.rawValue),\"peerURLs\":".utf8)
-        GoJSON.append(peerURLs, to: &text)
-        if isLearner { text += Bytes(",\"isLearner\":true".utf8) }
-        if !name.isEmpty {
-            text += Bytes(",\"name\":".utf8)
-            GoJSON.append(name, to: &text)
+        GoJSON.object { writer in
+            writer.strings("peerURLs", peerURLs)
+            if isLearner {
+                writer.name("isLearner")
+                writer.bool(true)
+            }
         }
-        if !clientURLs.isEmpty {
-            text += Bytes(",\"clientURLs\":".utf8)
-            GoJSON.append(clientURLs, to: &text)
-        }
-        text.append(0x7d)
-        return text
     }
 
     /// Nil when the text is not a member: no JSON object, or a known field of the wrong type.
@@ -128,10 +124,11 @@ extension Membership {
 
 extension Membership.Downgrade {
     package var json: Bytes {
-        var text = Bytes("{\"target-version\":".utf8)
-        GoJSON.append(target, to: &text)
-        text += Bytes(",\"enabled\":\(isEnabled)}".utf8)
-        return text
+        GoJSON.object { writer in
+            writer.string("target-version", target)
+            writer.name("enabled")
+            writer.bool(isEnabled)
+        }
     }
 
     package init?(json: Bytes) {

@@ -11,6 +11,7 @@
 // WatcherHub: with one that is not complete they crash later.
 
 import Foundations
+import JSON
 
 /// Why a document cannot be taken over.
 package enum SnapshotDocumentError: Error, Equatable, CustomStringConvertible {
@@ -46,10 +47,10 @@ extension Membership {
         if let version { tree.set(["0", "version"], version.description) }
         tree.makeDirectory(["0", "members"])
         tree.makeDirectory(["1"])
-        var text = Bytes("{\"Root\":".utf8)
-        tree.append(path: "/", to: &text)
-        text.append(0x7d)
-        return text
+        return GoJSON.object { writer in
+            writer.name("Root")
+            tree.write(path: "/", &writer)
+        }
     }
 
     /// Members, removed members and version of a document.
@@ -75,7 +76,7 @@ extension Membership {
         self.init(learnersMax: learnersMax, members: members, removed: removed, version: version)
     }
 
-    private static func member(_ name: String, _ node: GoJSON.Value) throws(SnapshotDocumentError) -> Member {
+    private static func member(_ name: String, _ node: JSONValue) throws(SnapshotDocumentError) -> Member {
         let damaged = SnapshotDocumentError.badMember(path: "/0/members/\(name)")
         guard let id = MemberID(hexadecimal: name),
             let raftText = node.child("raftAttributes")?.string("Value"),
@@ -90,14 +91,13 @@ extension Membership {
     }
 }
 
-extension GoJSON.Value {
+extension JSONValue {
     /// Nodes below this one, by name. Names are keys of a map, so they fit exactly or not at all.
-    fileprivate var children: [(String, GoJSON.Value)] {
-        guard case .object(let members)? = self["Children"] else { return [] }
-        return members.map { ($0.name, $0.value) }
+    fileprivate var children: [(String, JSONValue)] {
+        (self["Children"]?.members ?? []).map { ($0.name, $0.value) }
     }
 
-    fileprivate func child(_ name: String) -> GoJSON.Value? { children.last { $0.0 == name }?.1 }
+    fileprivate func child(_ name: String) -> JSONValue? { children.last { $0.0 == name }?.1 }
 }
 
 /// A node of the tree to be written.
@@ -118,26 +118,21 @@ private enum Node {
         self = .directory(children)
     }
 
-    func append(path: String, to text: inout Bytes) {
-        text += Bytes("{\"Path\":".utf8)
-        GoJSON.append(path, to: &text)
+    func write(path: String, _ writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.string("Path", path)
         switch self {
         case .leaf(let value):
-            text += Bytes(",\"Value\":".utf8)
-            GoJSON.append(value, to: &text)
+            writer.string("Value", value)
         case .directory(let children):
-            text += Bytes(",\"Children\":{".utf8)
-            for (i, name) in children.keys.sorted(by: { precedes(Bytes($0.utf8), Bytes($1.utf8)) })
-                .enumerated()
-            {
-                if i > 0 { text.append(0x2c) }
-                GoJSON.append(name, to: &text)
-                text.append(0x3a)
-                guard let child = children[name] else { unreachable("its key was just read") }
-                child.append(path: path == "/" ? "/" + name : path + "/" + name, to: &text)
+            writer.name("Children")
+            writer.beginObject()
+            for (name, child) in children.sorted(by: { precedes(Bytes($0.key.utf8), Bytes($1.key.utf8)) }) {
+                writer.name(name)
+                child.write(path: path == "/" ? "/" + name : path + "/" + name, &writer)
             }
-            text.append(0x7d)
+            writer.endObject()
         }
-        text.append(0x7d)
+        writer.endObject()
     }
 }

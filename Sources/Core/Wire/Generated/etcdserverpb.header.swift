@@ -61,7 +61,7 @@ package struct ResponseHeaderView: ~Escapable {
         revision = 0
         raftTerm = 0
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
             case 1: try reader.read(&clusterId)
             case 2: try reader.read(&memberId)

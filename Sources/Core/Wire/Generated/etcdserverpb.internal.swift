@@ -54,10 +54,10 @@ package struct RequestHeaderView: ~Escapable {
         username = bytes.extracting(first: 0)
         authRevision = 0
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
             case 1: try reader.read(&id)
-            case 2: username = try reader.borrow()
+            case 2: username = try reader.borrowInline()
             case 3: try reader.read(&authRevision)
             default: try reader.skip()
             }

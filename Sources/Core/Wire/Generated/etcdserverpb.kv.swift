@@ -162,10 +162,10 @@ package struct RangeRequestView: ~Escapable {
         minCreateRevision = 0
         maxCreateRevision = 0
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
-            case 1: key = try reader.borrow()
-            case 2: rangeEnd = try reader.borrow()
+            case 1: key = try reader.borrowInline()
+            case 2: rangeEnd = try reader.borrowInline()
             case 3: try reader.read(&limit)
             case 4: try reader.read(&revision)
             case 5: try reader.read(&sortOrder)
@@ -302,10 +302,10 @@ package struct PutRequestView: ~Escapable {
         ignoreValue = false
         ignoreLease = false
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
-            case 1: key = try reader.borrow()
-            case 2: value = try reader.borrow()
+            case 1: key = try reader.borrowInline()
+            case 2: value = try reader.borrowInline()
             case 3: try reader.read(&lease)
             case 4: try reader.read(&prevKv)
             case 5: try reader.read(&ignoreValue)
@@ -403,10 +403,10 @@ package struct DeleteRangeRequestView: ~Escapable {
         rangeEnd = bytes.extracting(first: 0)
         prevKv = false
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
-            case 1: key = try reader.borrow()
-            case 2: rangeEnd = try reader.borrow()
+            case 1: key = try reader.borrowInline()
+            case 2: rangeEnd = try reader.borrowInline()
             case 3: try reader.read(&prevKv)
             default: try reader.skip()
             }
@@ -536,19 +536,19 @@ package struct RequestOpView: ~Escapable {
         requestDeleteRange = bytes.extracting(first: 0)
         requestTxn = bytes.extracting(first: 0)
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
             case 1:
-                requestRange = try reader.borrow()
+                requestRange = try reader.borrowInline()
                 requestField = 1
             case 2:
-                requestPut = try reader.borrow()
+                requestPut = try reader.borrowInline()
                 requestField = 2
             case 3:
-                requestDeleteRange = try reader.borrow()
+                requestDeleteRange = try reader.borrowInline()
                 requestField = 3
             case 4:
-                requestTxn = try reader.borrow()
+                requestTxn = try reader.borrowInline()
                 requestField = 4
             default: try reader.skip()
             }
@@ -774,11 +774,11 @@ package struct CompareView: ~Escapable {
         lease = 0
         rangeEnd = bytes.extracting(first: 0)
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
             case 1: try reader.read(&result)
             case 2: try reader.read(&target)
-            case 3: key = try reader.borrow()
+            case 3: key = try reader.borrowInline()
             case 4:
                 try reader.read(&version)
                 targetUnionField = 4
@@ -789,12 +789,12 @@ package struct CompareView: ~Escapable {
                 try reader.read(&modRevision)
                 targetUnionField = 6
             case 7:
-                value = try reader.borrow()
+                value = try reader.borrowInline()
                 targetUnionField = 7
             case 8:
                 try reader.read(&lease)
                 targetUnionField = 8
-            case 64: rangeEnd = try reader.borrow()
+            case 64: rangeEnd = try reader.borrowInline()
             default: try reader.skip()
             }
         }
@@ -853,7 +853,7 @@ package struct TxnRequestView: ~Escapable {
         success = RepeatedPayloads(bytes, field: 2)
         failure = RepeatedPayloads(bytes, field: 3)
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
             case 1: try compare.met(&reader)
             case 2: try success.met(&reader)

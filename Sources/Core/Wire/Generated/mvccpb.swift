@@ -76,13 +76,13 @@ package struct KeyValueView: ~Escapable {
         value = bytes.extracting(first: 0)
         lease = 0
         var reader = WireReader(bytes)
-        while let field = try reader.nextField() {
+        while let field = try reader.nextFieldInline() {
             switch field {
-            case 1: key = try reader.borrow()
+            case 1: key = try reader.borrowInline()
             case 2: try reader.read(&createRevision)
             case 3: try reader.read(&modRevision)
             case 4: try reader.read(&version)
-            case 5: value = try reader.borrow()
+            case 5: value = try reader.borrowInline()
             case 6: try reader.read(&lease)
             default: try reader.skip()
             }

@@ -168,13 +168,13 @@ package enum RaftPB {
             index = 0
             data = bytes.extracting(first: 0)
             var reader = WireReader(bytes)
-            while let field = try reader.nextField() {
+            while let field = try reader.nextFieldInline() {
                 switch field {
                 case 1: try reader.read(&type)
                 case 2: try reader.read(&term)
                 case 3: try reader.read(&index)
                 case 4:
-                    data = try reader.borrow()
+                    data = try reader.borrowInline()
                     hasData = true
                 default: try reader.skip()
                 }

@@ -1,0 +1,185 @@
+// Keys. Reads are answered at once from applied state: a single member has applied everything it acknowledged. Writes are
+// checked (in the order in which clients see the errors) and proposed.
+
+import Connections
+import Foundations
+import GRPC
+import MVCC
+import State
+import Wire
+
+extension ClientAPI {
+    func addKV() {
+        add("/etcdserverpb.KV/Range") { [unowned self] caller, message, reply in range(caller, message, reply) }
+        add("/etcdserverpb.KV/Put") { [unowned self] caller, message, reply in put(caller, message, reply) }
+        add("/etcdserverpb.KV/DeleteRange") { [unowned self] caller, message, reply in deleteRange(caller, message, reply) }
+        add("/etcdserverpb.KV/Txn") { [unowned self] caller, message, reply in txn(caller, message, reply) }
+        add("/etcdserverpb.KV/Compact", CompactionRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+            let identity = try requireAdmin(caller)
+            member.propose(
+                RequestKind.compaction, request.encoded().rawSpan, identity: identity,
+                compactsTo: request.physical ? request.revision : 0, reply)
+        }
+        add(stream: "/etcdserverpb.KV/RangeStream") { [unowned self] caller, outlet in RangeStream(self, caller, outlet) }
+    }
+
+    private func failing(_ reply: Reply, _ body: () throws(GRPCStatus) -> Void) {
+        do throws(GRPCStatus) { try body() } catch { member.respond(reply, .failure(error)) }
+    }
+
+    private func undecodable(_ error: WireError) -> GRPCStatus { EtcdError.undecodableRequest("\(error)") }
+
+    private func range(_ caller: Caller, _ message: RawSpan, _ reply: Reply) {
+        switch reply {
+        case .call(let call):
+            server.replyOrFail(call) { (output) throws(GRPCStatus) in try answerRange(caller, message, &output) }
+        default:
+            failing(reply) { () throws(GRPCStatus) in
+                var output: Bytes = []
+                try answerRange(caller, message, &output)
+                member.respond(reply, .success(output))
+            }
+        }
+    }
+
+    private func answerRange(_ caller: Caller, _ message: RawSpan, _ output: inout Bytes) throws(GRPCStatus) {
+        do {
+            let request = try RangeRequestView(decoding: message)
+            try RequestChecks.range(request)
+            if caller.isInternal {
+                try state.answerRange(request, into: &output)
+            } else {
+                try state.range(request, try identify(caller), into: &output)
+            }
+        } catch let error as WireError { throw undecodable(error) } catch let error as GRPCStatus { throw error } catch {
+            unreachable("\(error)")
+        }
+    }
+
+    private func put(_ caller: Caller, _ message: RawSpan, _ reply: Reply) {
+        failing(reply) { () throws(GRPCStatus) in
+            let identity: Identity
+            do {
+                let request = try PutRequestView(decoding: message)
+                try spend(QuotaCost.put(keyBytes: request.key.byteCount, valueBytes: request.value.byteCount))
+                try RequestChecks.put(request)
+                identity = try identify(caller)
+            } catch let error as WireError { throw undecodable(error) } catch let error as GRPCStatus { throw error } catch {
+                unreachable("\(error)")
+            }
+            member.propose(RequestKind.put, message, identity: identity, reply)
+        }
+    }
+
+    private func deleteRange(_ caller: Caller, _ message: RawSpan, _ reply: Reply) {
+        failing(reply) { () throws(GRPCStatus) in
+            let identity: Identity
+            do {
+                let request = try DeleteRangeRequestView(decoding: message)
+                try RequestChecks.deleteRange(request)
+                identity = try identify(caller)
+            } catch let error as WireError { throw undecodable(error) } catch let error as GRPCStatus { throw error } catch {
+                unreachable("\(error)")
+            }
+            member.propose(RequestKind.deleteRange, message, identity: identity, reply)
+        }
+    }
+
+    private func txn(_ caller: Caller, _ message: RawSpan, _ reply: Reply) {
+        failing(reply) { () throws(GRPCStatus) in
+            try spend(QuotaCost.txn(message))
+            try RequestChecks.txn(message, operationsMax: member.settings.maxTxnOperations)
+            let identity = try identify(caller)
+            if TxnRules.isReadOnly(message) {
+                if case .call(let call) = reply {
+                    return server.replyOrFail(call) { (output) throws(GRPCStatus) in
+                        try state.readOnlyTxn(message, identity, into: &output)
+                    }
+                }
+                var output: Bytes = []
+                try state.readOnlyTxn(message, identity, into: &output)
+                return member.respond(reply, .success(output))
+            }
+            try state.checkTxnProposal(message, identity)
+            member.propose(RequestKind.txn, message, identity: identity, reply)
+        }
+    }
+
+    /// Refuses what would outgrow the quota; the first refusal raises the alarm.
+    func spend(_ cost: Int) throws(GRPCStatus) {
+        guard cost > 0, !member.hasRoom(for: cost) else { return }
+        member.raiseNoSpace()
+        throw EtcdError.noSpace
+    }
+}
+
+/// A range in pieces, each sent when the one before has left: bounded memory for any size.
+private final class RangeStream: ServiceStream {
+    private let api: ClientAPI
+    private let caller: Caller
+    private let outlet: any StreamOutlet
+    private var cursor: RangeCursor?
+    private var keysMax = 10
+    private var isOver = false
+
+    init(_ api: ClientAPI, _ caller: Caller, _ outlet: any StreamOutlet) {
+        self.api = api
+        self.caller = caller
+        self.outlet = outlet
+    }
+
+    func message(_ message: RawSpan) {
+        do {
+            let request = try RangeRequestView(decoding: message)
+            try RequestChecks.range(request)
+            let options = RangeOptions(request)
+            if options.target != .key || options.order == .descend {
+                throw GRPCStatus(.unimplemented, "etcdserver: RangeStream does not support custom sort orders")
+            }
+            if options.minModRevision != 0 || options.maxModRevision != 0 || options.minCreateRevision != 0
+                || options.maxCreateRevision != 0
+            {
+                throw GRPCStatus(.unimplemented, "etcdserver: RangeStream does not support revision filters")
+            }
+            try api.state.authoriseRange(request, try api.identify(caller))
+            cursor = try api.state.kv.openRange(request.key, request.rangeEnd, options)
+            step()
+        } catch let error as GRPCStatus { end(error) } catch let error as KeyValueError { end(GRPCStatus(error)) } catch {
+            end(EtcdError.undecodableRequest("\(error)"))
+        }
+    }
+
+    private func step() {
+        while !isOver, var reading = cursor {
+            var pairs: Bytes = []
+            do throws(KeyValueError) {
+                _ = try api.state.kv.read(&reading, keysMax: keysMax, bytesMax: 2 << 20, into: &pairs)
+            } catch { return end(GRPCStatus(error)) }
+            cursor = reading
+            var tail = RangeResponse()
+            if reading.isFinished {
+                tail.header = api.header()
+                tail.header?.revision = reading.headerRevision
+                tail.more = reading.more
+                tail.count = reading.count
+            }
+            let body = tail.encoded() + pairs
+            let queued = outlet.send { output in output.appendWire(1, message: body.rawSpan) }
+            guard let queued else { return }
+            if reading.isFinished { return end(.ok) }
+            if pairs.count < api.member.settings.maxRequestBytes / 2 { keysMax *= 2 }
+            if pairs.count > api.member.settings.maxRequestBytes * 2 { keysMax = max(1, keysMax / 2) }
+            if queued > 1 << 20 { return outlet.notifyWritable() }
+        }
+    }
+
+    private func end(_ status: GRPCStatus) {
+        guard !isOver else { return }
+        isOver = true
+        outlet.finish(status)
+    }
+
+    func halfClosed() {}
+    func cancelled() { isOver = true }
+    func writable() { step() }
+}

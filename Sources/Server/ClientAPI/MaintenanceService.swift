@@ -1,0 +1,135 @@
+// Maintenance: alarms, status, hashes, snapshots, what the cluster is at.
+
+import Connections
+import Foundations
+import GRPC
+import LMDBStore
+import MVCC
+import State
+import Wire
+
+extension ClientAPI {
+    func addMaintenance() {
+        add("/etcdserverpb.Maintenance/Alarm", AlarmRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+            let identity: Identity
+            if request.action == .get {
+                identity = try identify(caller)
+                try state.auth.checkUser(identity)
+            } else {
+                identity = try requireAdmin(caller)
+            }
+            member.propose(RequestKind.alarm, request.encoded().rawSpan, identity: identity, reply)
+        }
+        add("/etcdserverpb.Maintenance/Status", StatusRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+            try requireUser(caller)
+            answer(reply, status())
+        }
+        add("/etcdserverpb.Maintenance/Defragment", DefragmentRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+            // The store reuses its pages by itself: there is nothing to pause for.
+            _ = try requireAdmin(caller)
+            answer(reply, DefragmentResponse())
+        }
+        add("/etcdserverpb.Maintenance/Hash", HashRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+            _ = try requireAdmin(caller)
+            hash(0, reply) { [unowned self] result in
+                HashResponse(header: header(), hash: result.hash).encoded()
+            }
+        }
+        add("/etcdserverpb.Maintenance/HashKV", HashKVRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+            _ = try requireAdmin(caller)
+            hash(request.revision, reply) { [unowned self] result in
+                HashKVResponse(
+                    header: header(), hash: result.hash, compactRevision: result.compactRevision,
+                    hashRevision: result.revision
+                ).encoded()
+            }
+        }
+        add("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+            _ = try requireAdmin(caller)
+            guard let target = state.membership[MemberID(request.targetID)], !target.isLearner else {
+                throw EtcdError.badLeaderTransferee
+            }
+            answer(reply, MoveLeaderResponse())
+        }
+        add("/etcdserverpb.Maintenance/Downgrade", DowngradeRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+            _ = try requireAdmin(caller)
+            try downgrade(request, reply)
+        }
+        add(stream: "/etcdserverpb.Maintenance/Snapshot") { [unowned self] caller, outlet in
+            SnapshotStream(self, caller, outlet)
+        }
+    }
+
+    func status() -> StatusResponse {
+        var response = StatusResponse()
+        response.header = header()
+        response.version = member.settings.serverVersion
+        response.dbSize = Int64(member.store.allocatedBytes)
+        response.dbSizeInUse = Int64(member.store.usedBytes)
+        response.leader = member.identity.member.rawValue
+        response.raftIndex = member.committed
+        response.raftTerm = member.term
+        response.raftAppliedIndex = state.appliedIndex
+        response.errors = state.alarms.list().map { alarm in
+            "memberID:\(alarm.member) alarm:\(alarm.type == .nospace ? "NOSPACE" : alarm.type == .corrupt ? "CORRUPT" : "NONE") "
+        }
+        response.dbSizeQuota = Int64(member.settings.quotaBytes ?? 0)
+        response.storageVersion = ""
+        var downgrade = DowngradeInfo()
+        downgrade.enabled = state.membership.downgrade.isEnabled
+        downgrade.targetVersion = state.membership.downgrade.target
+        response.downgradeInfo = downgrade
+        return response
+    }
+
+    /// Hashes in slices between turns, so that a large store does not hold up others.
+    private func hash(_ revision: Int64, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
+        do throws(KeyValueError) {
+            let job = try state.kv.beginHash(revision)
+            continueHash(job, reply, done)
+        } catch { member.respond(reply, .failure(GRPCStatus(error))) }
+    }
+
+    private func continueHash(_ job: HashJob, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
+        var job = job
+        do throws(KeyValueError) {
+            if let result = try state.kv.hashStep(&job, budget: 20_000) {
+                member.respond(reply, .success(done(result)))
+            } else {
+                let next = job
+                member.loop.schedule(after: 0) { [weak self] in self?.continueHash(next, reply, done) }
+            }
+        } catch { member.respond(reply, .failure(GRPCStatus(error))) }
+    }
+
+    private func downgrade(_ request: DowngradeRequest, _ reply: Reply) throws(GRPCStatus) {
+        switch request.action {
+        case .validate, .enable:
+            guard let target = ClusterVersion(request.version.filter { $0 == "." }.count == 1 ? request.version + ".0" : request.version)
+            else { throw EtcdError.wrongDowngradeVersionFormat }
+            guard let current = state.membership.version else { throw EtcdError.clusterVersionNotFound }
+            guard target.release == ClusterVersion(current.major, current.minor - 1) else {
+                throw EtcdError.invalidDowngradeTargetVersion
+            }
+            guard !state.membership.downgrade.isEnabled else { throw EtcdError.downgradeInProgress }
+            let answer = DowngradeResponse(header: header(), version: "\(current)")
+            guard request.action == .enable else { return self.answer(reply, answer) }
+            setDowngrade(enabled: true, "\(target.release)", reply, answer)
+        case .cancel:
+            let version = state.membership.version.map { "\($0)" } ?? ""
+            let answer = DowngradeResponse(header: header(), version: version)
+            guard state.membership.downgrade.isEnabled else { return self.answer(reply, answer) }
+            setDowngrade(enabled: false, "", reply, answer)
+        default: throw EtcdError.unknownMethod
+        }
+    }
+
+    private func setDowngrade(enabled: Bool, _ target: String, _ reply: Reply, _ answer: DowngradeResponse) {
+        var request = MembershipPB.DowngradeInfoSetRequest()
+        request.enabled = enabled
+        request.ver = target
+        member.propose(
+            RequestKind.downgradeInfoSet, request.encoded().rawSpan,
+            .body { [unowned self] result in member.respond(reply, result.map { _ in answer.encoded() }) })
+    }
+}

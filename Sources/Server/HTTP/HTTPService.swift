@@ -1,0 +1,148 @@
+// Everything plain HTTP asks of the client port: version, health, metrics, and the gateway. Cross-origin headers and the
+// check of the Host header apply to all of it.
+
+import Connections
+import Foundations
+import GRPC
+import HTTP1
+import JSON
+import Linux
+import State
+import Wire
+
+package final class HTTPService {
+    package struct Settings: Sendable {
+        /// `*`, or the origins that may call.
+        package var origins: [String] = ["*"]
+        /// `*`, or the host names that plain requests may name.
+        package var hosts: [String] = ["*"]
+        package var gateway = true
+        package var arguments: [String] = []
+
+        package init() {}
+    }
+
+    private unowned let api: ClientAPI
+    private unowned let server: GRPCServer
+    package let gateway: Gateway
+    private let settings: Settings
+    /// The text of /metrics.
+    package var metrics: () -> String = { "" }
+    package private(set) var healthSuccesses: UInt64 = 0
+    package private(set) var healthFailures: UInt64 = 0
+
+    package init(_ api: ClientAPI, _ settings: Settings = Settings()) {
+        self.api = api
+        self.settings = settings
+        server = api.server
+        gateway = Gateway(api)
+        server.router.http = { [unowned self] request, call, peer in serve(request, call, peer) }
+    }
+
+    private func serve(_ request: HTTPRequest, _ call: Call, _ peer: PeerIdentity) {
+        if !peer.isTLS, !settings.hosts.contains("*"), !settings.hosts.isEmpty {
+            let host = HTTPService.hostName(request.header("host") ?? "")
+            if !settings.hosts.contains(host) { return respond(call, .misdirected(host: host), []) }
+        }
+        let common = crossOrigin(request)
+        if request.method == "OPTIONS" { return respond(call, PlainResponse(200, [], ""), common) }
+        let path = request.path
+        if settings.gateway {
+            if Gateway.isGatewayPath(path) { return gateway.serve(request, call, peer, common) }
+            if path == "/v3" { return respond(call, PlainResponse(301, [("Location", "/v3/")], ""), common) }
+        }
+        if let response = observability(request, path) { respond(call, response, common) } else {
+            respond(call, .notFound, common)
+        }
+    }
+
+    /// What the metrics listeners serve too.
+    private func observability(_ request: HTTPRequest, _ path: String) -> PlainResponse? {
+        func get(_ body: () -> PlainResponse) -> PlainResponse { request.method == "GET" ? body() : .methodNotAllowed() }
+        switch path {
+        case "/version": return get { version() }
+        case "/health": return get { health(request) }
+        case "/metrics": return PlainResponse(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], metrics())
+        case "/debug/vars": return get { variables() }
+        case "/livez": return get { checks(HealthCheck.live, request) }
+        case "/readyz": return get { checks(HealthCheck.ready, request) }
+        default:
+            for (prefix, all) in [("/livez/", HealthCheck.live), ("/readyz/", HealthCheck.ready)] where path.hasPrefix(prefix) {
+                guard let check = HealthCheck(rawValue: String(path.dropFirst(prefix.count))), all.contains(check) else {
+                    return nil
+                }
+                return get { HealthCheck.response([check], facts(), verbose: !request.queryValues("verbose").isEmpty) }
+            }
+            return nil
+        }
+    }
+
+    private func version() -> PlainResponse {
+        let cluster = api.state.membership.version.map { "\($0)" } ?? "not_decided"
+        return .json("{\"etcdserver\":\"\(api.member.settings.serverVersion)\",\"etcdcluster\":\"\(cluster)\"}")
+    }
+
+    private func health(_ request: HTTPRequest) -> PlainResponse {
+        let serializable = request.queryValues("serializable").last == "true"
+        let reason = HealthEndpoint.reason(facts(), serializable: serializable, exclude: request.queryValues("exclude"))
+        if reason == nil { healthSuccesses += 1 } else { healthFailures += 1 }
+        return HealthEndpoint.response(reason: reason)
+    }
+
+    private func checks(_ checks: [HealthCheck], _ request: HTTPRequest) -> PlainResponse {
+        let excluded = request.queryValues("exclude")
+        return HealthCheck.response(
+            checks.filter { !excluded.contains($0.rawValue) }, facts(), verbose: !request.queryValues("verbose").isEmpty)
+    }
+
+    private func facts() -> HealthFacts {
+        let alarms: [HealthFacts.AlarmKind] = api.state.alarms.list().map { alarm in
+            alarm.type == .nospace ? .noSpace : alarm.type == .corrupt ? .corrupt : .unknown
+        }
+        let failure = api.member.isStopped ? EtcdError.stopped.message : nil
+        return HealthFacts(alarms: alarms, serializableRead: failure, linearizableRead: failure)
+    }
+
+    private func variables() -> PlainResponse {
+        var writer = JSONWriter()
+        writer.beginArray()
+        for argument in settings.arguments { writer.string(argument) }
+        writer.endArray()
+        let arguments = String(decoding: writer.bytes, as: UTF8.self)
+        let id = api.member.identity.member
+        let raft =
+            "{\"id\":\"\(id)\",\"term\":\(api.member.term),\"vote\":\"\(id)\",\"commit\":\(api.member.committed),"
+            + "\"lead\":\"\(id)\",\"raftState\":\"StateLeader\",\"applied\":\(api.state.appliedIndex),\"progress\":{}}"
+        return PlainResponse(
+            200, [("Content-Type", "application/json; charset=utf-8")],
+            "{\n\"cmdline\": \(arguments),\n\"file_descriptor_limit\": \(Process.descriptorLimit()),\n"
+                + "\"memstats\": {\"Sys\":\(Process.residentBytes())},\n\"raft.status\": \(raft)\n}\n")
+    }
+
+    private func crossOrigin(_ request: HTTPRequest) -> [(name: String, value: String)] {
+        let origin: String
+        if settings.origins.contains("*") {
+            origin = "*"
+        } else if let asked = request.header("origin"), settings.origins.contains(asked) {
+            origin = asked
+        } else {
+            return []
+        }
+        return [
+            ("Access-Control-Allow-Headers", "accept, content-type, authorization"),
+            ("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE"),
+            ("Access-Control-Allow-Origin", origin),
+        ]
+    }
+
+    private func respond(_ call: Call, _ response: PlainResponse, _ common: [(name: String, value: String)]) {
+        server.respond(
+            call, status: response.status, headers: common + response.headers, body: Bytes(response.body.utf8))
+    }
+
+    /// Without port and brackets.
+    private static func hostName(_ host: String) -> String {
+        if host.hasPrefix("[") { return String(host.dropFirst().prefix { $0 != "]" }) }
+        return String(host.prefix { $0 != ":" })
+    }
+}

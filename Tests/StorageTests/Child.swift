@@ -1,0 +1,84 @@
+// Runs a program and collects what it says: for the victims of the crash tests and for other people's tools.
+
+import Glibc
+import TestSupport
+
+struct Child {
+    var output: String
+    var errors: String
+    /// Exit status; 128 + the signal when a signal ended it.
+    var status: Int32
+
+    /// Programs of this package lie beside the test binary.
+    static func ours(_ name: String) -> String {
+        var path = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &path, path.count - 1)
+        let own = String(decoding: path[..<max(0, count)].map(UInt8.init(bitPattern:)), as: UTF8.self)
+        // Under `swift test` the binary is the toolchain's helper or the test bundle in the build folder.
+        let beside = own.split(separator: "/").dropLast().joined(separator: "/")
+        let candidates = ["/\(beside)/\(name)", "\(RealTools.root)/.build/debug/\(name)"]
+        return candidates.first { access($0, X_OK) == 0 } ?? candidates[1]
+    }
+
+    /// `killAfter`: microseconds after which SIGKILL is sent.
+    static func run(
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], killAfter: UInt32? = nil
+    ) -> Child {
+        var outPipe: [Int32] = [0, 0]
+        var errorFile = Array("/tmp/covey-child-XXXXXX".utf8CString)
+        let errors = mkstemp(&errorFile)
+        unlink(errorFile)
+        guard pipe(&outPipe) == 0, errors >= 0 else { fatalError("pipe: \(errno)") }
+        _ = fcntl(outPipe[0], F_SETFD, FD_CLOEXEC)
+        _ = fcntl(outPipe[1], F_SETFD, FD_CLOEXEC)
+        _ = fcntl(errors, F_SETFD, FD_CLOEXEC)
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawn_file_actions_adddup2(&actions, outPipe[1], 1)
+        posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        var variables: [String] = ["SWIFT_BACKTRACE=enable=no"]
+        for name in ["PATH", "HOME", "LD_LIBRARY_PATH"] {
+            if let value = getenv(name) { variables.append("\(name)=\(String(cString: value))") }
+        }
+        variables += environment.map { "\($0.key)=\($0.value)" }
+        var pid: pid_t = 0
+        let status = withCStrings([program] + arguments) { argv in
+            withCStrings(variables) { envp in posix_spawn(&pid, program, &actions, nil, argv, envp) }
+        }
+        close(outPipe[1])
+        guard status == 0 else { fatalError("cannot run \(program): error \(status)") }
+        if let killAfter {
+            usleep(killAfter)
+            kill(pid, SIGKILL)
+        }
+        let output = readAll(outPipe[0])
+        var ended: Int32 = 0
+        while waitpid(pid, &ended, 0) < 0, errno == EINTR {}
+        lseek(errors, 0, SEEK_SET)
+        let code = ended & 0x7f == 0 ? (ended >> 8) & 0xff : 128 + (ended & 0x7f)
+        return Child(output: output, errors: readAll(errors), status: code)
+    }
+
+    private static func readAll(_ descriptor: Int32) -> String {
+        defer { close(descriptor) }
+        var all: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = read(descriptor, &piece, piece.count)
+            if count > 0 {
+                all += piece[..<count]
+            } else if count == 0 || errno != EINTR {
+                return String(decoding: all, as: UTF8.self)
+            }
+        }
+    }
+
+    private static func withCStrings<Result>(
+        _ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> Result
+    ) -> Result {
+        let pointers = strings.map { strdup($0) }
+        defer { for pointer in pointers { free(pointer) } }
+        return body(pointers + [nil])
+    }
+}
