@@ -77,8 +77,8 @@ let package = Package(
 
         // System
         system("Linux", ["Foundations", "CLinux"]),
-        system("Telemetry", ["Foundations", "JSON", "Linux", "CSystemd"]),
-        system("TLSEngine", ["Foundations", "Linux", "COpenSSL"]),
+        system("Telemetry", ["Foundations", "JSON", "Linux"]),
+        system("TLSEngine", ["Foundations", "Linux", "CLinux", "PKI", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
             "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
@@ -86,13 +86,14 @@ let package = Package(
         system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
-        system("PKI", ["Foundations", "Linux", "COpenSSL"]),
-        system("Systemd", ["Foundations", "Linux", "CSystemd"]),
+        system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),
+        system("YAML", ["Foundations", "CYAML"]),
+        system("Systemd", ["Foundations", "Linux"]),
 
         // Outer rings
         outer("Server", "Server", [
             "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "MVCC", "State", "FileFormats", "Flags", "Linux",
-            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd",
+            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
         ]),
         outer("CoveyClient", "Client", [
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
@@ -110,6 +111,7 @@ let package = Package(
         program("protogen", "Testing/protogen", ["Foundations"]),
         program("covey-bench", "Testing/bench", [
             "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+            "FileFormats", "DiskLog", "LMDBStore",
         ]),
         program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
@@ -120,14 +122,16 @@ let package = Package(
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
-        tests("FlagsTests", ["Flags", "Foundations"], data: true),
+        tests("FlagsTests", ["Flags", "Foundations"]),
         tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
+        tests("ConfigurationTests", ["Server", "Flags", "Telemetry", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ], data: true),
         tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]
 )

@@ -34,7 +34,9 @@ import Testing
 
     static func same(_ a: [(name: String, pairs: Pairs)], _ b: [(name: String, pairs: Pairs)]) -> Bool {
         a.map(\.name) == b.map(\.name)
-            && zip(a, b).allSatisfy { $0.pairs.count == $1.pairs.count && zip($0.pairs, $1.pairs).allSatisfy { $0 == $1 } }
+            && zip(a, b).allSatisfy {
+                $0.pairs.count == $1.pairs.count && zip($0.pairs, $1.pairs).allSatisfy { $0 == $1 }
+            }
     }
 
     static func image(_ file: String) throws -> Bytes {
@@ -80,7 +82,9 @@ import Testing
         #expect(try SnapshotStatus(copy).hash == SnapshotStatus(original).hash)
     }
 
-    @Test(arguments: [0, 1, 2, 40, 120, 121, 122, 240, 241, 3000, 20_000]) func `trees of every shape`(count: Int) throws {
+    @Test(arguments: [0, 1, 2, 40, 120, 121, 122, 240, 241, 3000, 20_000]) func `trees of every shape`(count: Int)
+        throws
+    {
         var random = SeededRandom(seed: UInt64(count))
         for sizes in [1...1, 0...300, 4000...4100, 0...12_000] where count * sizes.upperBound < 40_000_000 {
             let pairs: Pairs = (0..<count).map { i in

@@ -41,9 +41,11 @@ import Testing
         try replay.finish()
         #expect(replay.identity?.member.description == "b71f75320dc06a6c")
         #expect(replay.entries.map(\.index) == Array(1...replay.lastIndex))
-        #expect(replay.snapshots.map(\.index) == [0, 11, 22].filter { $0 <= replay.lastIndex }.filter {
-            index in replay.snapshots.contains { $0.index == index }
-        })
+        #expect(
+            replay.snapshots.map(\.index)
+                == [0, 11, 22].filter { $0 <= replay.lastIndex }.filter {
+                    index in replay.snapshots.contains { $0.index == index }
+                })
         let state = try #require(replay.state)
         #expect(state.commit <= replay.lastIndex && state.term == 2)
 
@@ -60,7 +62,9 @@ import Testing
         #expect(throws: LogDamage.self) { try unknown.finish() }
     }
 
-    @Test(arguments: Recorded.versions) func `snap files read and are written again byte for byte`(version: String) throws {
+    @Test(arguments: Recorded.versions) func `snap files read and are written again byte for byte`(version: String)
+        throws
+    {
         let names = version == "3.5.1" ? ["000000000000000b", "0000000000000016"] : ["000000000000000b"]
         for index in names {
             let bytes = try Recorded.file("\(version).0000000000000002-\(index).snap")
@@ -92,7 +96,10 @@ import Testing
         #expect(SegmentName(sequence: sequence, firstIndex: index).description == text)
     }
 
-    @Test(arguments: ["0.tmp", "0000000000000001-00000000000000ff.wal.broken", "1-2.wal", "x.snap", "+000000000000001-00000000000000ff.wal"])
+    @Test(arguments: [
+        "0.tmp", "0000000000000001-00000000000000ff.wal.broken", "1-2.wal", "x.snap",
+        "+000000000000001-00000000000000ff.wal",
+    ])
     func `names of other files are no segments`(text: String) { #expect(SegmentName(text) == nil) }
 
     // MARK: Tears and damage
@@ -163,7 +170,8 @@ import Testing
             }
             let replay = try WALTests.replay(bytes)
             let firstLost = sectors[lost.trailingZeroBitCount] * 512
-            #expect(replay.validEnd <= max(firstLost, start) && replay.validEnd >= start, "lost \(String(lost, radix: 2))")
+            #expect(
+                replay.validEnd <= max(firstLost, start) && replay.validEnd >= start, "lost \(String(lost, radix: 2))")
             #expect(sample.starts.contains(replay.validEnd))
         }
     }
@@ -256,9 +264,10 @@ import Testing
     @Test func `random bytes are refused and never read outside`() {
         var random = SeededRandom(seed: 7)
         for _ in 0..<3000 {
-            var bytes = Bytes((0..<Int.random(in: 0...600, using: &random)).map { _ in
-                random.chance(1, in: 2) ? 0 : UInt8.random(in: 0...255, using: &random)
-            })
+            var bytes = Bytes(
+                (0..<Int.random(in: 0...600, using: &random)).map { _ in
+                    random.chance(1, in: 2) ? 0 : UInt8.random(in: 0...255, using: &random)
+                })
             if random.chance(1, in: 2) {
                 var head: Bytes = []
                 WALEncoder.appendChecksum(0, to: &head)

@@ -20,9 +20,9 @@ struct Child {
         return candidates.first { access($0, X_OK) == 0 } ?? candidates[1]
     }
 
-    /// `killAfter`: microseconds after which SIGKILL is sent.
+    /// `killAfter`: SIGKILL is sent when so many lines of output have come.
     static func run(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:], killAfter: UInt32? = nil
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], killAfter: Int? = nil
     ) -> Child {
         var outPipe: [Int32] = [0, 0]
         var errorFile = Array("/tmp/covey-child-XXXXXX".utf8CString)
@@ -48,11 +48,9 @@ struct Child {
         }
         close(outPipe[1])
         guard status == 0 else { fatalError("cannot run \(program): error \(status)") }
-        if let killAfter {
-            usleep(killAfter)
-            kill(pid, SIGKILL)
+        let output = readAll(outPipe[0]) { lines in
+            if let killAfter, lines >= killAfter { kill(pid, SIGKILL) }
         }
-        let output = readAll(outPipe[0])
         var ended: Int32 = 0
         while waitpid(pid, &ended, 0) < 0, errno == EINTR {}
         lseek(errors, 0, SEEK_SET)
@@ -60,14 +58,17 @@ struct Child {
         return Child(output: output, errors: readAll(errors), status: code)
     }
 
-    private static func readAll(_ descriptor: Int32) -> String {
+    private static func readAll(_ descriptor: Int32, _ progress: (_ lines: Int) -> Void = { _ in }) -> String {
         defer { close(descriptor) }
         var all: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 1 << 16)
+        var lines = 0
         while true {
+            progress(lines)
             let count = read(descriptor, &piece, piece.count)
             if count > 0 {
                 all += piece[..<count]
+                lines += piece[..<count].count { $0 == 0x0a }
             } else if count == 0 || errno != EINTR {
                 return String(decoding: all, as: UTF8.self)
             }

@@ -59,7 +59,8 @@ import Testing
                         let index = LogIndex(expected.count + 1)
                         let entry = LogEntry(
                             term: state.term, index: index,
-                            data: random.chance(1, in: 8) ? nil : DiskLogTests.data(index, Int.random(in: 0...900, using: &random)))
+                            data: random.chance(1, in: 8)
+                                ? nil : DiskLogTests.data(index, Int.random(in: 0...900, using: &random)))
                         log.append(entry)
                         expected.append(entry)
                     }
@@ -189,7 +190,8 @@ import Testing
         let snap = SnapDirectory(place("snap"))
         #expect(try snap.newest().snapshot == nil)
         for index in 1...9 {
-            try snap.save(SnapFile(data: Bytes("members".utf8), index: LogIndex(index * 10), term: 2, confState: [8, 1]))
+            try snap.save(
+                SnapFile(data: Bytes("members".utf8), index: LogIndex(index * 10), term: 2, confState: [8, 1]))
             try write([1], snap.imagePath(LogIndex(index * 10)))
         }
         #expect(try snap.newest().snapshot?.index == 90)

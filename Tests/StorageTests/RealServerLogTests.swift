@@ -47,7 +47,10 @@ import Testing
             --listen-client-urls \(client) --advertise-client-urls \(client) --log-level error >\(place("log")) 2>&1 &
             server=$!
             trap "kill -9 $server; cat \(place("log")) >&2" EXIT
-            for i in $(seq 200); do \(tools)/etcdctl --endpoints \(client) get --prefix ours --keys-only 2>/dev/null >\(place("keys")) && break; sleep 0.1; done
+            for i in $(seq 200); do
+                \(tools)/etcdctl --endpoints \(client) get --prefix ours --keys-only 2>/dev/null >\(place("keys")) && break
+                sleep 0.1
+            done
             grep -c ours \(place("keys"))
             """
         let served = Child.run("/bin/bash", ["-c", script])

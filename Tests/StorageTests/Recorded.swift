@@ -27,4 +27,3 @@ enum Recorded {
             .map { $0.split(separator: " ").map(String.init) }
     }
 }
-

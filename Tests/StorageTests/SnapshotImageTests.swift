@@ -44,9 +44,11 @@ import Testing
         try load.put(.meta, bytes("term"), [0, 0, 0, 0, 0, 0, 0, 2])
         for i in 0..<count {
             let main = Int64(i + 2)
-            let size = i % max(1, count / max(1, large)) == 7 ? (1 << 20) - i % 5000 : Int.random(in: 0...300, using: &random)
+            let size =
+                i % max(1, count / max(1, large)) == 7 ? (1 << 20) - i % 5000 : Int.random(in: 0...300, using: &random)
             let key = SnapshotImageTests.revisionKey(main)
-            let value = SnapshotImageTests.keyValue("/registry/key\(i)", main, Bytes(repeating: UInt8(i & 255), count: size))
+            let value = SnapshotImageTests.keyValue(
+                "/registry/key\(i)", main, Bytes(repeating: UInt8(i & 255), count: size))
             hash.update(key)
             hash.update(value)
             try load.put(.key, key, value, append: true)
@@ -85,7 +87,9 @@ import Testing
         let read = try BoltImage(body)
         let status = try SnapshotStatus(read)
         #expect(status.revision == 1001 && status.totalKeys == 1003 && status.totalBytes == image.imageBytes)
-        #expect(try read.buckets().map { String(decoding: $0.name, as: UTF8.self) } == StoreTable.allCases.map(\.bucketName))
+        #expect(
+            try read.buckets().map { String(decoding: $0.name, as: UTF8.self) } == StoreTable.allCases.map(\.bucketName)
+        )
         #expect(store.view().count(.key) == 0)
     }
 
@@ -111,7 +115,9 @@ import Testing
         #expect(status.output.contains("\"totalSize\":\(image.imageBytes)"), "\(status.output)")
         let body = try read(place("file")).dropLast(32)
         let ours = try SnapshotStatus(try BoltImage(Array(body)))
-        #expect(status.output.contains("\"hash\":\(ours.hash),\"revision\":\(ours.revision),\"totalKey\":\(ours.totalKeys)"))
+        #expect(
+            status.output.contains("\"hash\":\(ours.hash),\"revision\":\(ours.revision),\"totalKey\":\(ours.totalKeys)")
+        )
 
         let ports = freePorts(2)
         let peer = "http://127.0.0.1:\(ports[0])"
@@ -129,7 +135,10 @@ import Testing
             --advertise-client-urls \(client) --log-level error >/dev/null 2>&1 &
             server=$!
             trap "kill -9 $server" EXIT
-            for i in $(seq 200); do \(tools)/etcdctl --endpoints \(client) endpoint hashkv -w json 2>/dev/null && break; sleep 0.1; done
+            for i in $(seq 200); do
+                \(tools)/etcdctl --endpoints \(client) endpoint hashkv -w json 2>/dev/null && break
+                sleep 0.1
+            done
             \(tools)/etcdctl --endpoints \(client) get /registry/key10 -w json
             \(tools)/etcdctl --endpoints \(client) put new value
             \(tools)/etcdctl --endpoints \(client) del --prefix /registry/key

@@ -200,7 +200,9 @@ package struct BoltBucket: Sendable {
     }
 
     init(_ value: Bytes, in page: UInt64) throws(BoltDamage) {
-        guard value.count >= Bolt.bucketHeaderBytes else { throw BoltDamage(page: page, "a bucket's record is cut off") }
+        guard value.count >= Bolt.bucketHeaderBytes else {
+            throw BoltDamage(page: page, "a bucket's record is cut off")
+        }
         root = value.rawSpan.littleEndian64(at: 0)
         if root != 0 {
             inline = nil

@@ -42,7 +42,8 @@ package struct LogDamage: Error, Equatable, CustomStringConvertible {
         switch kind {
         case .truncated(let needed, let have): "record needs \(needed) bytes, file has \(have)"
         case .checksum(let expected, let found): "record checksum is \(found), expected \(expected)"
-        case .chain(let expected, let found): "segment continues checksum \(found), the one before ends with \(expected)"
+        case .chain(let expected, let found):
+            "segment continues checksum \(found), the one before ends with \(expected)"
         case .malformed(let text): text
         case .syncedDataAfter(let offset): "a damaged record lies before byte \(offset), which was synced after it"
         case .identity(let expected, let found): "log of \(found) where \(expected) is expected"
@@ -51,7 +52,8 @@ package struct LogDamage: Error, Equatable, CustomStringConvertible {
         case .rewritten(let index): "entry \(index) is there again with other content"
         case .missingSegment(let sequence): "segment \(hex16(sequence)) is missing"
         case .noSegments: "there is no log segment"
-        case .snapshotNotFound(let index, let term): "the log does not know the snapshot at index \(index), term \(term)"
+        case .snapshotNotFound(let index, let term):
+            "the log does not know the snapshot at index \(index), term \(term)"
         case .commitBeyondEnd(let commit, let last): "entries up to \(commit) were committed, the log ends at \(last)"
         }
     }

@@ -56,7 +56,8 @@ package struct SnapFile: Equatable, Sendable {
         let found = CRC32C.of(Array(bytes[body]))
         guard UInt64(found) == expected else {
             throw LogDamage(
-                .checksum(expected: UInt32(truncatingIfNeeded: expected), found: found), file: name, offset: body.lowerBound)
+                .checksum(expected: UInt32(truncatingIfNeeded: expected), found: found), file: name,
+                offset: body.lowerBound)
         }
         self.init(data: nil, index: 0, term: 0, confState: [])
         guard parse(Array(bytes[body])) else { throw damaged("not a raft snapshot") }

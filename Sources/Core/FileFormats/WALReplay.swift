@@ -67,7 +67,8 @@ package struct WALReplay: Sendable {
         guard entry.index > start.index else { return }
         let position = entry.index - start.index - 1
         guard position <= UInt64(entries.count) else {
-            throw LogDamage(.gap(after: start.index + UInt64(entries.count), found: entry.index), file: file, offset: offset)
+            throw LogDamage(
+                .gap(after: start.index + UInt64(entries.count), found: entry.index), file: file, offset: offset)
         }
         if position < UInt64(entries.count) {
             // What is committed stays, and one leader writes an index once.

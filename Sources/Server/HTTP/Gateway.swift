@@ -27,10 +27,10 @@ package final class Gateway {
     /// Serves a request below `/v3/`.
     func serve(_ request: HTTPRequest, _ call: Call, _ peer: PeerIdentity, _ common: [(name: String, value: String)]) {
         guard let route = GatewayRoute.find(path: request.path), let method = methods[route.method] else {
-            return respond(call, .text(404, "Not Found\n", sniffable: true), common)
+            return respond(call, .text(404, "Not Found\n"), common)
         }
         guard request.method == "POST" else {
-            return respond(call, .text(405, "Method Not Allowed\n", sniffable: true), common)
+            return respond(call, .text(405, "Method Not Allowed\n"), common)
         }
         if refusesNamedCertificates, let name = peer.commonName, !name.isEmpty, api.state.auth.isEnabled {
             return respond(
@@ -65,6 +65,7 @@ package final class Gateway {
             return fail(call, GRPCStatus(.invalidArgument, "\(error)"), common)
         }
         guard let serve = api.unary[method.path] else { unreachable("no service for \(method.path)") }
+        let started = Linux.Clock.monotonic()
         let pending = PendingAnswer()
         if deadline > 0 {
             pending.timer = api.member.loop.schedule(after: deadline) { [weak self] in
@@ -79,6 +80,9 @@ package final class Gateway {
                 guard let self, !pending.isDone else { return }
                 pending.isDone = true
                 if let timer = pending.timer { api.member.loop.cancel(timer) }
+                if deadline > 0, Linux.Clock.monotonic() - started > deadline {
+                    return fail(call, EtcdError.contextDeadlineExceeded, common)
+                }
                 switch result {
                 case .failure(let status): fail(call, status, common)
                 case .success(let answer):

@@ -440,7 +440,10 @@ package final class Member {
         let waiting = compactionWaiters, answers = compactionAnswers
         compactionWaiters = []
         compactionAnswers = []
-        for (waiter, answer) in zip(waiting, answers) { respond(waiter.reply, .success(answer)) }
+        // "Physically" means that what was removed is gone from the store, not only from memory.
+        whenStored { [weak self] in
+            for (waiter, answer) in zip(waiting, answers) { self?.respond(waiter.reply, .success(answer)) }
+        }
     }
 
     private func catchUpSlice() {
@@ -473,8 +476,9 @@ package final class Member {
 
     // MARK: Quota
 
+    /// Against what the store uses: pages that were freed are room, without a pause to give them back to the file system.
     package func hasRoom(for cost: Int) -> Bool {
-        QuotaCost.fits(cost: cost, allocatedBytes: store.allocatedBytes, quota: settings.quotaBytes)
+        QuotaCost.fits(cost: cost, allocatedBytes: store.usedBytes, quota: settings.quotaBytes)
     }
 
     /// Once the store has outgrown its quota the cluster is told, by an alarm.

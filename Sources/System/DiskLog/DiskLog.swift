@@ -159,7 +159,8 @@ package final class DiskLog {
     private static func recovered(_ replay: WALReplay, _ repair: TailRepair?) -> RecoveredLog {
         guard let identity = replay.identity else { unreachable("a replay that finished has an identity") }
         return RecoveredLog(
-            identity: identity, state: replay.state, entries: replay.entries, snapshots: replay.snapshots, repair: repair)
+            identity: identity, state: replay.state, entries: replay.entries, snapshots: replay.snapshots,
+            repair: repair)
     }
 
     private init(

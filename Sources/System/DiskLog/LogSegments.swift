@@ -37,7 +37,9 @@ enum LogSegments {
     }
 
     /// The segments needed to replay from an index: the newest that begins at or before it, and all behind it.
-    static func select(_ all: [SegmentName], from index: LogIndex, in directory: String) throws(LogError) -> [SegmentName] {
+    static func select(_ all: [SegmentName], from index: LogIndex, in directory: String) throws(LogError)
+        -> [SegmentName]
+    {
         guard !all.isEmpty else { throw .missing(directory) }
         for (a, b) in zip(all, all.dropFirst()) where b.sequence != a.sequence + 1 {
             throw .damage(LogDamage(.missingSegment(sequence: a.sequence + 1), file: directory, offset: 0))

@@ -139,7 +139,9 @@ package struct StoreOptions: Sendable {
     private func putFormat(_ txn: OpaquePointer) throws(StoreError) {
         let dbi = unsafe try main(txn)
         let code = unsafe withValue(Array(Environment.formatKey.utf8).rawSpan) { key in
-            unsafe withValue(Array(Environment.format.utf8).rawSpan) { value in unsafe mdb_put(txn, dbi, &key, &value, 0) }
+            unsafe withValue(Array(Environment.format.utf8).rawSpan) { value in
+                unsafe mdb_put(txn, dbi, &key, &value, 0)
+            }
         }
         try check(code, "write", path)
     }
@@ -147,7 +149,9 @@ package struct StoreOptions: Sendable {
     private func checkFormat(_ txn: OpaquePointer) throws(StoreError) {
         let dbi = unsafe try main(txn)
         var value = unsafe MDB_val()
-        let code = unsafe withValue(Array(Environment.formatKey.utf8).rawSpan) { key in unsafe mdb_get(txn, dbi, &key, &value) }
+        let code = unsafe withValue(Array(Environment.formatKey.utf8).rawSpan) { key in
+            unsafe mdb_get(txn, dbi, &key, &value)
+        }
         if code == MDB_NOTFOUND { throw .foreign(path: path + "/" + Environment.dataFile) }
         try check(code, "read", path)
         let found = String(decoding: Bytes(unsafe span(value)), as: UTF8.self)

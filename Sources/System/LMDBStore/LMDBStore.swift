@@ -37,7 +37,8 @@ package final class LMDBStore: OrderedStore, Sendable {
     package static func open(
         _ path: String, _ options: StoreOptions = StoreOptions(), completion: @escaping Completion = { _, _ in }
     ) throws(StoreError) -> LMDBStore {
-        LMDBStore(path, Committer(try Environment(path, mapBytes: options.mapBytes, creating: false), options, completion))
+        LMDBStore(
+            path, Committer(try Environment(path, mapBytes: options.mapBytes, creating: false), options, completion))
     }
 
     private init(_ path: String, _ committer: Committer) {

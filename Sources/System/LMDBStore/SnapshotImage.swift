@@ -88,10 +88,12 @@ package final class SnapshotImage {
         }
         let enough = writer.output.count + bytesMax
         while writer.output.count < enough {
-            guard let more = walk?.next({ key, value in
-                writer.add(key, value)
-                return true
-            }), more else { return open(table.next) }
+            guard
+                let more = walk?.next({ key, value in
+                    writer.add(key, value)
+                    return true
+                }), more
+            else { return open(table.next) }
         }
     }
 

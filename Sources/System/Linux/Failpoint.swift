@@ -77,6 +77,9 @@ package enum Failpoint: Int, CaseIterable, Sendable {
 
 package struct FailpointSyntax: Error, Equatable, CustomStringConvertible {
     package var part: String
+
+    package init(part: String) { self.part = part }
+
     package var description: String { "failpoint \"\(part)\" is not PLACE=exit|error:NAME|short:BYTES|delay:MS[@N[+]]" }
 }
 

@@ -14,11 +14,12 @@ import TestSupport
         switch arguments.first {
         case "mvcc": MVCCBench.run(keys: arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000)
         case "state": StateBench.run(arguments.count > 1 ? Int(arguments[1]) ?? 200_000 : 200_000)
+        case "storage": StorageBench.run(folder: arguments.count > 1 ? arguments[1] : "/var/tmp")
         case "echo": EchoBench.run(Array(arguments.dropFirst()))
         case "serve-echo": EchoServer.run(Array(arguments.dropFirst()))
         case nil: EchoBench.run([])
         default:
-            print("usage: covey-bench echo | mvcc [KEYS] | state [ENTRIES]")
+            print("usage: covey-bench echo | mvcc [KEYS] | state [ENTRIES] | storage [FOLDER]")
             exit(2)
         }
     }
