@@ -24,10 +24,6 @@ package struct WatchArguments: Equatable, Sendable {
     }
 
     package init(_ parsed: ParsedCommand, _ environment: Environment) throws(CtlFailure) {
-        if environment.key.isEmpty && !environment.rangeEnd.isEmpty {
-            throw .arguments(
-                "ETCDCTL_WATCH_KEY is empty but got ETCDCTL_WATCH_RANGE_END=\(GoText.quote(environment.rangeEnd))")
-        }
         var keys = parsed.words
         command = []
         if let count = parsed.wordsBeforeDashes {
@@ -55,6 +51,11 @@ package struct WatchArguments: Equatable, Sendable {
         revision = values.integer("rev")
         previous = values.bool("prev-kv")
         progress = values.bool("progress-notify")
+    }
+
+    static func missingKey(_ environment: Environment) -> CtlFailure {
+        .arguments(
+            "ETCDCTL_WATCH_KEY is empty but got ETCDCTL_WATCH_RANGE_END=\(GoText.quote(environment.rangeEnd))")
     }
 
     package var request: WatchCreateRequest {
