@@ -164,11 +164,11 @@ final class HTTP1Exchange {
         receiver = choose(request, call, connection.peer)
         answerEnds = false
         if current == 0 {
-            // Answered at once.
+            // Answered at once. (With an answer in pieces begun, the rest of the message is passed over.)
             receiver = nil
         } else if receiver != nil {
             parser.limits.bodyBytesMax = .max
-        } else {
+        } else if !chunked {
             current = 0
             gathered = request
         }
