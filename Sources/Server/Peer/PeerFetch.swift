@@ -39,6 +39,12 @@ package struct PeerResponse: Sendable, Equatable {
     package var cluster: String?
     package var body: Bytes
 
+    package init(status: Int, cluster: String?, body: Bytes) {
+        self.status = status
+        self.cluster = cluster
+        self.body = body
+    }
+
     /// An error's line without its newline.
     package var text: String {
         let text = String(decoding: body, as: UTF8.self)
