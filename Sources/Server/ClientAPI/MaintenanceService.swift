@@ -57,7 +57,7 @@ extension ClientAPI {
                 throw EtcdError.badLeaderTransferee
             }
             moveLeader(to: target.id) { [unowned self] result in
-                member.respond(reply, result.map { MoveLeaderResponse(header: header()).encoded() })
+                member.respond(reply, result.map { MoveLeaderResponse().encoded() })
             }
         }
         add("/etcdserverpb.Maintenance/Downgrade", DowngradeRequest.self) {

@@ -54,7 +54,7 @@ final class Joining {
     }
 
     static func remote(_ response: PeerResponse) -> RemoteCluster? {
-        guard response.status == 200, let text = response.clusterID, let id = UInt64(text, radix: 16),
+        guard response.status == 200, let text = response.cluster, let id = UInt64(text, radix: 16),
             let list = try? JSONValue(parsing: response.body), case .array(let items) = list
         else { return nil }
         let members = items.compactMap { State.Member(json: Bytes($0.text().utf8)) }
