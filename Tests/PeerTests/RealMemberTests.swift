@@ -138,6 +138,15 @@ private final class Voter {
         #expect(runner.with { $0?.output } == "OK\n")
         #expect(voter.entries.contains { ($0.data?.count ?? 0) > 100_000 })
 
+        // It takes our snapshots. (This one has no place for it in the configuration, so it answers with what it has.)
+        var snapshot = Message(.snapshot, to: real, from: ours, term: voter.term + 10)
+        snapshot.snapshot = Snapshot(
+            metadata: SnapshotMetadata(index: 1000, term: voter.term, confState: ConfState(voters: [ours])),
+            data: Bytes("{}".utf8))
+        us.messages = []
+        us.transport.sendSnapshot(snapshot, database: Zeros(3 << 20))
+        #expect(test.run { us.snapshotResults == [true] && us.messages.contains { $0.kind == .appendResponse } })
+
         // Its pages.
         var pages: [PeerResult] = []
         for path in ["/members", "/version", "/raft/probing"] {

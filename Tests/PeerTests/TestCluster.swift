@@ -254,3 +254,16 @@ final class Relay {
         listener.stop()
     }
 }
+
+/// A database of zeros.
+final class Zeros: DatabaseSource, @unchecked Sendable {
+    // One thread of the transport's reads it.
+    let byteCount: Int
+    private var rest: Int
+    init(_ byteCount: Int) { (self.byteCount, rest) = (byteCount, byteCount) }
+    func next(_ bytesMax: Int) throws -> Bytes? {
+        let count = min(bytesMax, rest)
+        rest -= count
+        return count == 0 ? nil : Bytes(repeating: 0, count: count)
+    }
+}

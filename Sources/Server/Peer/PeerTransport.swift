@@ -129,12 +129,12 @@ package final class PeerTransport {
     /// certificate need that not.
     private func admit(_ session: TLSSession, _ remote: String, _ decide: @escaping (Bool) -> Void) {
         guard let peer = session.peer() else { return decide(true) }
-        let withoutNames = PeerAddressRule.acceptsWithoutNames(peer, remoteHost: remote)
-        if let withoutNames { return decide(withoutNames) }
-        resolver.run({ PeerAddressRule.accepts(peer, remoteHost: remote) }) { [weak self] isAccepted in
-            if !isAccepted { self?.report("peer certificate does not fit its address", [("remote-address", remote)]) }
+        let judged: (Bool) -> Void = { [weak self] isAccepted in
+            if !isAccepted { self?.note("refused \(remote): its certificate does not fit this address", nil as String?) }
             decide(isAccepted)
         }
+        if let accepted = PeerAddressRule.acceptsWithoutNames(peer, remoteHost: remote) { return judged(accepted) }
+        resolver.run({ PeerAddressRule.accepts(peer, remoteHost: remote) }, judged)
     }
 
     /// Adds a member, or changes its URLs.

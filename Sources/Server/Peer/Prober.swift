@@ -67,13 +67,13 @@ final class Prober: HTTP1ResponseHandler {
 }
 
 /// `{"OK":true,"Now":"2026-11-21T02:22:29.679231598Z"}` and a newline.
-enum ProbeText {
-    static func answer(_ wall: UInt64) -> Bytes {
+package enum ProbeText {
+    package static func answer(_ wall: UInt64) -> Bytes {
         Bytes("{\"OK\":true,\"Now\":\"\(UTCTime.text(wall))\"}\n".utf8)
     }
 
     /// Nanoseconds since 1970.
-    static func time(_ answer: String) -> Int64? {
+    package static func time(_ answer: String) -> Int64? {
         let mark = "\"Now\":\""
         guard let start = answer.indices.first(where: { answer[$0...].hasPrefix(mark) }) else { return nil }
         return UTCTime.parse(answer[start...].dropFirst(mark.count).prefix { $0 != "\"" })
@@ -81,8 +81,8 @@ enum ProbeText {
 }
 
 /// RFC 3339 with as many digits of the second's fraction as there are, as Go writes it.
-enum UTCTime {
-    static func text(_ nanoseconds: UInt64) -> String {
+package enum UTCTime {
+    package static func text(_ nanoseconds: UInt64) -> String {
         let seconds = nanoseconds / 1_000_000_000
         let (year, month, day) = civil(Int(seconds / 86400))
         func two(_ number: UInt64) -> String { number < 10 ? "0\(number)" : "\(number)" }
@@ -95,7 +95,7 @@ enum UTCTime {
     }
 
     /// Also with an offset, as members with a local zone write it.
-    static func parse(_ text: Substring) -> Int64? {
+    package static func parse(_ text: Substring) -> Int64? {
         let parts = text.split(separator: "T")
         guard parts.count == 2 else { return nil }
         let date = parts[0].split(separator: "-").compactMap { Int($0) }
