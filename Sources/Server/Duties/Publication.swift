@@ -11,6 +11,7 @@ package final class Publication {
     private let name: String
     private let clientURLs: [String]
     private let done: () -> Void
+    private var isDone = false
 
     package init(_ member: Member, name: String, clientURLs: [String], done: @escaping () -> Void) {
         self.member = member
@@ -20,27 +21,22 @@ package final class Publication {
     }
 
     package func start() {
-        guard !member.isStopped else { return }
-        if let own = member.state.membership[member.identity.member], own.name == name, own.clientURLs == clientURLs {
+        guard !member.isStopped, !isDone else { return }
+        guard let own = member.state.membership[member.identity.member] else { return again() }
+        if own.name == name && own.clientURLs == clientURLs {
+            isDone = true
             return done()
         }
-        var own = member.state.membership[member.identity.member] ?? State.Member(id: member.identity.member, peerURLs: [])
-        own.name = name
-        own.clientURLs = clientURLs
-        let id = member.registerID(.body { [self] result in
-            switch result {
-            case .success:
-                if member.state.membership[member.identity.member]?.name == name { return done() }
-                again()
-            case .failure: again()
-            }
-        })
-        member.proposeEntry(LegacyEntry.publish(requestID: id, own))
+        var wanted = own
+        wanted.name = name
+        wanted.clientURLs = clientURLs
+        let id = member.registerID(.body { [self] result in if case .success = result { start() } })
+        member.proposeEntry(LegacyEntry.publish(requestID: id, wanted))
+        again()
     }
 
-    /// Before this member knows that it is one, or without a quorum, nothing comes of it.
+    /// Without a leader, or on the way to it, the proposal may be lost; saying it twice does no harm.
     private func again() {
-        guard !member.isStopped else { return }
-        member.loop.schedule(after: 100_000_000) { self.start() }
+        member.loop.schedule(after: 500_000_000) { self.start() }
     }
 }
