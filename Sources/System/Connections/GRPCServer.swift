@@ -47,6 +47,8 @@ package final class GRPCServer {
     var connections: [ServerConnection?] = []
     private var freeConnections: [Int32] = []
     private var dirty: [ServerConnection] = []
+    /// The last turn whose end we have seen.
+    private var flushedTurn: UInt64 = .max
     private var earliestDeadline: UInt64 = .max
     private var deadlineTimer: TimerID?
     private var drained: (() -> Void)?
@@ -68,7 +70,7 @@ package final class GRPCServer {
         output.reserveCapacity(256 * 1024)
         // The server lives as long as its loop's run, so nothing here is weak: a weak reference would make every retain
         // and release of the server on the way of a call ten times as dear.
-        loop.atEndOfTurn { [unowned(unsafe) self] in unsafe self.flush() }
+        loop.atEndOfTurn { [unowned(unsafe) self] in unsafe self.endTurn() }
         scheduleTick()
     }
 
@@ -125,6 +127,13 @@ package final class GRPCServer {
         guard !connection.isDirty else { return }
         connection.isDirty = true
         dirty.append(connection)
+        // Somebody else's end of the turn came after ours: what it had to say must not wait for an event.
+        if dirty.count == 1 && flushedTurn == loop.turns { loop.turnAgain() }
+    }
+
+    private func endTurn() {
+        flush()
+        flushedTurn = loop.turns
     }
 
     /// Writes what is there. Done at the end of each turn anyway.
