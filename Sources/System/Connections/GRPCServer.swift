@@ -59,6 +59,14 @@ package final class GRPCServer {
     package private(set) var isDraining = false
     package private(set) var connectionCount = 0
 
+    private final class Hook {
+        unowned(unsafe) var server: GRPCServer?
+    }
+
+    private let hook = Hook()
+
+    deinit { unsafe hook.server = nil }
+
     /// Shared by all connections of the loop: one read, one burst of output at a time.
     var input = [UInt8](repeating: 0, count: 65536)
     var output: [UInt8] = []
@@ -68,9 +76,10 @@ package final class GRPCServer {
         self.router = router
         self.limits = limits
         output.reserveCapacity(256 * 1024)
-        // The server lives as long as its loop's run, so nothing here is weak: a weak reference would make every retain
-        // and release of the server on the way of a call ten times as dear.
-        loop.atEndOfTurn { [unowned(unsafe) self] in unsafe self.endTurn() }
+        // Nothing here is weak: a weak reference would make every retain and release of the server on the way of a call ten
+        // times as dear. The hook outlives the server, which takes itself out of it when it goes.
+        unsafe hook.server = self
+        loop.atEndOfTurn { [hook] in unsafe hook.server?.endTurn() }
         scheduleTick()
     }
 
