@@ -93,7 +93,9 @@ final class RunningServer {
         if let warning = directory.permissionWarning { logger.warn("\(warning)") }
         do throws(SystemError) { try bindClients() } catch { return refuse("listen: \(error)") }
         guard directory.isNew else {
-            logger.info("the server is already initialized as member before, starting as etcd member...", ["data-dir": .text(configuration.dataDirectory)])
+            logger.info(
+                "server has been already initialized",
+                ["data-dir": .text(configuration.dataDirectory), "dir-type": "member"])
             return open()
         }
         return firstBoot(directory)
