@@ -50,9 +50,12 @@ extension KeyValueStore {
     }
 
     /// For a proposer: can the ranges that stand directly in the branch that would run now be read?
-    package func checkDirectRanges(_ request: RawSpan) throws(KeyValueError) {
+    /// A put that will be refused comes first: its error is the one that is told when the entry is applied.
+    package func checkDirectRanges(_ request: RawSpan, leaseExists: (Int64) -> Bool) throws(KeyValueError) {
         var path: [Bool] = []
         choose(request, &path)
+        var run = TxnRun(path: path, ranges: TxnRanges())
+        do throws(KeyValueError) { try run.checkPuts(request, self, leaseExists) } catch { return }
         let txn = TxnDecoding.txn(request)
         var operations = path[0] ? txn.success.makeIterator() : txn.failure.makeIterator()
         while let bytes = operations.next() {
