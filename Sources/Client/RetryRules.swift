@@ -10,7 +10,7 @@
 import GRPC
 import Wire
 
-enum RetryRules {
+package enum RetryRules {
     /// Attempts of one call. With a deadline the time usually ends first.
     static let attemptsMax = 100
     /// A server that refuses every token must not be asked for ever.
@@ -37,7 +37,7 @@ enum RetryRules {
 
     /// The first attempts go to other endpoints at once; then there are pauses of 25 ms to a second, jittered by a tenth.
     static func pause(beforeAttempt attempt: Int, endpoints: Int) -> Duration {
-        let rounds = attempt - max(endpoints, 1)
+        let rounds = attempt - 1 - max(endpoints, 1)
         guard rounds >= 0 else { return .zero }
         let milliseconds = min(25.0 * Double(1 << min(rounds, 6)), 1000)
         return .milliseconds(milliseconds * Double.random(in: 0.9...1.1))
@@ -55,7 +55,7 @@ enum RetryRules {
         RPC.Election.leader.path, RPC.Health.check.path,
     ]
 
-    static func isSafe(_ method: MethodDescriptor, _ request: some WireMessage) -> Bool {
+    package static func isSafe(_ method: MethodDescriptor, _ request: some WireMessage) -> Bool {
         if let txn = request as? TxnRequest { return onlyReads(txn) }
         if let alarm = request as? AlarmRequest { return alarm.action == .get }
         return safe.contains(method.path)
