@@ -2,6 +2,7 @@
 // server has certainly not begun with it; whether the first one happened could otherwise not be known.
 //
 //   failure                                          reads       changes
+//   (UNAVAILABLE also by its text, see `meansElsewhere`)
 //   UNAVAILABLE, not processed (refused, no more streams)   again       again
 //   UNAVAILABLE, of a server or a lost connection    again       no
 //   token unknown, expired or of an old revision     authenticate, again (both)
@@ -26,9 +27,17 @@ package enum RetryRules {
     static func decide(_ result: CallResult, isSafe: Bool, hasCredentials: Bool) -> Decision {
         if result.isLocal { return .fail }
         if hasCredentials && meansNewToken(result.status) { return .authenticate }
-        guard result.status.code == .unavailable else { return .fail }
+        guard meansElsewhere(result.status) else { return .fail }
         return isSafe || result.notProcessed ? .again : .fail
     }
+
+    /// Another server, or the same one later, may do better. The lock and election services call all their failures
+    /// UNKNOWN; those are known by their texts.
+    static func meansElsewhere(_ status: GRPCStatus) -> Bool {
+        status.code == .unavailable || status.code == .unknown && unavailableTexts.contains(status.message)
+    }
+
+    private static let unavailableTexts = Set(EtcdError.all.filter { $0.code == .unavailable }.map(\.message))
 
     static func meansNewToken(_ status: GRPCStatus) -> Bool {
         status.message == EtcdError.invalidAuthToken.message || status.message == EtcdError.authOldRevision.message

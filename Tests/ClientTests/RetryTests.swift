@@ -95,7 +95,8 @@ private let reading = TxnRequest(success: [RequestOp(request: .requestRange(Rang
             let answer = try await client.kv.range(RangeRequest(key: [1]))
             #expect(answer.header!.memberId == servers[1].memberID)
         }
-        #expect(servers[0].calls(RPC.KV.range) == before + 10 || servers[0].calls(RPC.KV.range) == before + 5)
+        // Round robin: the first call may have been the other one's turn.
+        #expect((9...10).contains(servers[0].calls(RPC.KV.range) - before))
     }
 
     @Test func `calls are spread evenly`() async throws {
