@@ -130,7 +130,9 @@ let package = Package(
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ], data: true),
-        tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
+        tests("ClientTests", [
+            "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
+        ]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("PeerTests", [
             "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
