@@ -50,7 +50,7 @@ test: deps ## every test, real peers included
 bench: deps ## speed, as ratios to a real etcd in the same run
 	$(RELEASE) --product covey
 	$(RELEASE) --product covey-bench
-	.build/release/covey-bench $(CASE)
+	.build/release/covey-bench server $(CASE)
 
 simulate: deps ## clusters under seeded faults: make simulate SEEDS=1..20000
 	swift build -c release --product covey-sim

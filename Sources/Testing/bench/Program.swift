@@ -1,5 +1,6 @@
 // covey-bench: speed of the parts and of the whole, as ratios to a real etcd in the same run.
 //
+//     covey-bench server           the whole server, case by case, and a table of ratios
 //     covey-bench echo             the network stack: a unary echo beside etcd's serializable Range
 //
 // Cases that need a server start themselves as a child process (`covey-bench serve-echo ...`), so that its CPU time can be
@@ -17,9 +18,10 @@ import TestSupport
         case "storage": StorageBench.run(folder: arguments.count > 1 ? arguments[1] : "/var/tmp")
         case "echo": EchoBench.run(Array(arguments.dropFirst()))
         case "serve-echo": EchoServer.run(Array(arguments.dropFirst()))
-        case nil: EchoBench.run([])
+        case "server": ServerBench.run(Array(arguments.dropFirst()))
+        case nil: ServerBench.run([])
         default:
-            print("usage: covey-bench echo | mvcc [KEYS] | state [ENTRIES] | storage [FOLDER]")
+            print("usage: covey-bench server [--rounds N] [--seconds N] [--keys N] [CASE...] | echo | mvcc [KEYS] | state [ENTRIES] | storage [FOLDER]")
             exit(2)
         }
     }
