@@ -77,7 +77,7 @@ let package = Package(
 
         // System
         system("Linux", ["Foundations", "CLinux"]),
-        system("Telemetry", ["Foundations", "JSON", "Linux", "CSystemd"]),
+        system("Telemetry", ["Foundations", "JSON", "Linux"]),
         system("TLSEngine", ["Foundations", "Linux", "CLinux", "PKI", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
         system("Connections", [
@@ -87,12 +87,13 @@ let package = Package(
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),
-        system("Systemd", ["Foundations", "Linux", "CSystemd"]),
+        system("YAML", ["Foundations", "CYAML"]),
+        system("Systemd", ["Foundations", "Linux"]),
 
         // Outer rings
         outer("Server", "Server", [
             "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "MVCC", "State", "FileFormats", "Flags", "Linux",
-            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd",
+            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
         ]),
         outer("CoveyClient", "Client", [
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
@@ -121,14 +122,16 @@ let package = Package(
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
-        tests("FlagsTests", ["Flags", "Foundations"], data: true),
+        tests("FlagsTests", ["Flags", "Foundations"]),
         tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
+        tests("ConfigurationTests", ["Server", "Flags", "Telemetry", "TestSupport"]),
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ], data: true),
         tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]
 )

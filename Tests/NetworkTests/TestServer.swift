@@ -49,7 +49,7 @@ final class TestServer: Sendable {
         var server: OnItsThread<GRPCServer>
     }
 
-    init(_ limits: GRPCServer.Limits = GRPCServer.Limits(), sendBufferBytes: Int32 = 0) {
+    init(_ limits: GRPCServer.Limits = GRPCServer.Limits(), sendBufferBytes: Int32 = 0, httpToo: Bool = true) {
         let queue = BlockingQueue<Started>()
         let probe = Probe()
         thread = BackgroundThread(name: "test-server") {
@@ -58,6 +58,7 @@ final class TestServer: Sendable {
                 let router = GRPCRouter()
                 let server = GRPCServer(loop: loop, router: router, limits: limits)
                 TestService(server: server, probe: probe).register(in: router)
+                if !httpToo { router.http = nil }
                 let address = try SocketAddress.resolve(host: "127.0.0.1", port: "0")[0]
                 let report: (String) -> Void = { text in probe.counts.withLock { $0.reports.append(text) } }
                 let listener = try Listener(address, loop: loop, report: report) { descriptor in

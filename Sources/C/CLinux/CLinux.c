@@ -22,6 +22,10 @@ int covey_numeric_host(const void *address, unsigned length, char *host, unsigne
     return getnameinfo(address, length, host, size, 0, 0, NI_NUMERICHOST);
 }
 
+int covey_host_name(const void *address, unsigned length, char *host, unsigned size) {
+    return getnameinfo(address, length, host, size, 0, 0, NI_NAMEREQD);
+}
+
 int covey_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 
 int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t data) {

@@ -68,6 +68,9 @@ static inline int covey_max_version(SSL_CTX *context, int version) { return SSL_
 static inline void covey_add_mode(SSL_CTX *context, long mode) { SSL_CTX_set_mode(context, mode); }
 static inline void covey_session_cache(SSL_CTX *context, long mode) { SSL_CTX_set_session_cache_mode(context, mode); }
 static inline int covey_server_name(SSL *ssl, const char *name) { return SSL_set_tlsext_host_name(ssl, name); }
+static inline void covey_read_ahead(SSL_CTX *context) { SSL_CTX_set_read_ahead(context, 1); }
+static inline void covey_bio_clear_retry(BIO *bio) { BIO_clear_retry_flags(bio); }
+static inline void covey_bio_retry_read(BIO *bio) { BIO_set_retry_read(bio); }
 static inline void covey_bio_init_done(BIO *bio) { BIO_set_init(bio, 1); }
 static inline int covey_add_chain(SSL_CTX *context, X509 *certificate) { return SSL_CTX_add1_chain_cert(context, certificate); }
 #endif

@@ -15,8 +15,9 @@
 //
 // 1. Call `ready()` after a turn's input, as long as `hasReady`. Many proposals and messages in one turn make one append
 //    per follower and one write.
-// 2. Write `hardState`, `snapshot`, `entries` in that order of `ready()`s. When `ticket` is set, sync, and call
-//    `persisted(through: ticket)` when done. Several tickets may be under way; reporting one reports all before it.
+// 2. Write `snapshot`, `entries`, `hardState`, in this order within one `ready()` and in the order of the `ready()`s: a
+//    hard state that survives a torn write must not name a commit index whose entries did not. When `ticket` is set,
+//    sync, and call `persisted(through: ticket)` when done. Several may be under way; one report covers all before it.
 //    `messages` need not wait for the sync: the node withholds answers and vote requests until the report, while a
 //    leader's appends leave at once, so that its own disk works in parallel with its followers'.
 // 3. Apply `committed` in order. For an entry whose kind is not `.normal`, decode it, check it against the member list and
@@ -110,12 +111,14 @@ package struct RaftNode: ~Copyable {
             "election \(settings.electionTicks) ticks, heartbeat \(settings.heartbeatTicks)")
         self.settings = settings
         random = SeededRandom(seed: seed)
-        term = restart.hardState.term
-        vote = restart.hardState.vote
         log = RaftLog(
             snapshotIndex: restart.snapshotIndex, snapshotTerm: restart.snapshotTerm, entries: restart.entries,
             committed: restart.hardState.commit, applied: max(restart.applied, restart.snapshotIndex))
-        invariant(term >= log.lastTerm, "the hard state's term \(term) is behind the log's, \(log.lastTerm)")
+        // A torn write can leave entries of a term whose hard state is lost. No answer of that term has left, so the
+        // vote in it is free.
+        let isTorn = restart.hardState.term < log.lastTerm
+        term = isTorn ? log.lastTerm : restart.hardState.term
+        vote = isTorn ? .none : restart.hardState.vote
         confState = restart.confState
         confState.check()
         lastHardState = restart.hardState

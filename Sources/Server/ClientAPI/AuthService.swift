@@ -29,12 +29,14 @@ extension ClientAPI {
                 reply,
                 AuthStatusResponse(header: header(), enabled: state.auth.isEnabled, authRevision: state.auth.revision))
         }
-        add(service + "RoleGrantPermission", AuthRoleGrantPermissionRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add(service + "RoleGrantPermission", AuthRoleGrantPermissionRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let identity = try requireAdmin(caller)
             try RequestChecks.roleGrantPermission(request)
             member.propose(RequestKind.roleGrantPermission, request.encoded().rawSpan, identity: identity, reply)
         }
-        add(service + "UserAdd", AuthUserAddRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add(service + "UserAdd", AuthUserAddRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let identity = try requireAdmin(caller)
             var request = request
             if request.options?.noPassword == true || request.name.isEmpty {
@@ -48,7 +50,8 @@ extension ClientAPI {
                 member.propose(RequestKind.userAdd, request.encoded().rawSpan, identity: identity, reply)
             }
         }
-        add(service + "UserChangePassword", AuthUserChangePasswordRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add(service + "UserChangePassword", AuthUserChangePasswordRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let identity = try requireAdmin(caller)
             var request = request
             if request.password.isEmpty && !request.hashedPassword.isEmpty {
@@ -63,7 +66,8 @@ extension ClientAPI {
                     RequestKind.userChangePassword, request.encoded().rawSpan, identity: identity, reply)
             }
         }
-        add(service + "Authenticate", AuthenticateRequest.self) { [unowned self] (_, request, reply) throws(GRPCStatus) in
+        add(service + "Authenticate", AuthenticateRequest.self) {
+            [unowned self] (_, request, reply) throws(GRPCStatus) in
             try authenticate(request, reply, attempt: 0)
         }
     }

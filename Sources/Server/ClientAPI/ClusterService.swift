@@ -12,14 +12,16 @@ extension ClientAPI {
         .unimplemented, "covey: this release serves clusters of one member; members cannot be added yet")
 
     func addCluster() {
-        add("/etcdserverpb.Cluster/MemberList", MemberListRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Cluster/MemberList", MemberListRequest.self) {
+            [unowned self] (caller, _, reply) throws(GRPCStatus) in
             try requireUser(caller)
             var response = MemberListResponse()
             response.header = header(revision: false)
             response.members = memberList()
             answer(reply, response)
         }
-        add("/etcdserverpb.Cluster/MemberAdd", MemberAddRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Cluster/MemberAdd", MemberAddRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             guard let urls = PeerURLs.validated(request.peerURLs) else { throw EtcdError.memberBadURLs }
             let member = State.Member(
@@ -27,14 +29,16 @@ extension ClientAPI {
             try state.membership.check(.add(member))
             throw ClientAPI.oneMemberOnly
         }
-        add("/etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest.self) { [unowned self] (caller, request, _) throws(GRPCStatus) in
+        add("/etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest.self) {
+            [unowned self] (caller, request, _) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             let change = Membership.Change.remove(MemberID(request.id))
             try state.membership.check(change)
             try state.membership.checkReconfiguration(change) { _ in true }
             throw ClientAPI.oneMemberOnly
         }
-        add("/etcdserverpb.Cluster/MemberUpdate", MemberUpdateRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Cluster/MemberUpdate", MemberUpdateRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             let change = Membership.Change.update(MemberID(request.id), peerURLs: request.peerURLs)
             try state.membership.check(change)
@@ -45,7 +49,8 @@ extension ClientAPI {
                 return response.encoded()
             }
         }
-        add("/etcdserverpb.Cluster/MemberPromote", MemberPromoteRequest.self) { [unowned self] (caller, request, _) throws(GRPCStatus) in
+        add("/etcdserverpb.Cluster/MemberPromote", MemberPromoteRequest.self) {
+            [unowned self] (caller, request, _) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             try state.membership.check(.promote(MemberID(request.id)))
             throw EtcdError.learnerNotReady

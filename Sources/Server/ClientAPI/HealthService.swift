@@ -6,7 +6,8 @@ import Wire
 
 extension ClientAPI {
     func addHealth() {
-        add("/grpc.health.v1.Health/Check", HealthPB.HealthCheckRequest.self) { [unowned self] (_, request, reply) throws(GRPCStatus) in
+        add("/grpc.health.v1.Health/Check", HealthPB.HealthCheckRequest.self) {
+            [unowned self] (_, request, reply) throws(GRPCStatus) in
             guard request.service.isEmpty else { throw EtcdError.unknownHealthService }
             answer(reply, HealthPB.HealthCheckResponse(status: isServing ? .serving : .notServing))
         }

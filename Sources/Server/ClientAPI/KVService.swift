@@ -14,7 +14,8 @@ extension ClientAPI {
         add("/etcdserverpb.KV/Put") { [unowned self] caller, message, reply in put(caller, message, reply) }
         add("/etcdserverpb.KV/DeleteRange") { [unowned self] caller, message, reply in deleteRange(caller, message, reply) }
         add("/etcdserverpb.KV/Txn") { [unowned self] caller, message, reply in txn(caller, message, reply) }
-        add("/etcdserverpb.KV/Compact", CompactionRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.KV/Compact", CompactionRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let identity = try requireAdmin(caller)
             member.propose(
                 RequestKind.compaction, request.encoded().rawSpan, identity: identity,

@@ -8,7 +8,8 @@ import Wire
 
 extension ClientAPI {
     func addLease() {
-        add("/etcdserverpb.Lease/LeaseGrant", LeaseGrantRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Lease/LeaseGrant", LeaseGrantRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             try spend(QuotaCost.leaseGrant)
             let identity = try identify(caller)
             try state.auth.checkUser(identity)
@@ -16,12 +17,14 @@ extension ClientAPI {
             if request.id == 0 { request.id = freshLeaseID() }
             member.propose(RequestKind.leaseGrant, request.encoded().rawSpan, identity: identity, reply)
         }
-        add("/etcdserverpb.Lease/LeaseRevoke", LeaseRevokeRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Lease/LeaseRevoke", LeaseRevokeRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let identity = try identify(caller)
             try state.authoriseLeaseRevoke(LeaseID(request.id), identity)
             member.propose(RequestKind.leaseRevoke, request.encoded().rawSpan, identity: identity, reply)
         }
-        add("/etcdserverpb.Lease/LeaseTimeToLive", LeaseTimeToLiveRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Lease/LeaseTimeToLive", LeaseTimeToLiveRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let id = LeaseID(request.id)
             try state.authoriseTimeToLive(id, withKeys: request.keys, try identify(caller))
             var response = LeaseTimeToLiveResponse()
@@ -36,7 +39,8 @@ extension ClientAPI {
             }
             answer(reply, response)
         }
-        add("/etcdserverpb.Lease/LeaseLeases", LeaseLeasesRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Lease/LeaseLeases", LeaseLeasesRequest.self) {
+            [unowned self] (caller, _, reply) throws(GRPCStatus) in
             try state.authoriseLeases(try identify(caller))
             var response = LeaseLeasesResponse()
             response.header = header()

@@ -10,7 +10,8 @@ import Wire
 
 extension ClientAPI {
     func addMaintenance() {
-        add("/etcdserverpb.Maintenance/Alarm", AlarmRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/Alarm", AlarmRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             let identity: Identity
             if request.action == .get {
                 identity = try identify(caller)
@@ -20,22 +21,26 @@ extension ClientAPI {
             }
             member.propose(RequestKind.alarm, request.encoded().rawSpan, identity: identity, reply)
         }
-        add("/etcdserverpb.Maintenance/Status", StatusRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/Status", StatusRequest.self) {
+            [unowned self] (caller, _, reply) throws(GRPCStatus) in
             try requireUser(caller)
             answer(reply, status())
         }
-        add("/etcdserverpb.Maintenance/Defragment", DefragmentRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/Defragment", DefragmentRequest.self) {
+            [unowned self] (caller, _, reply) throws(GRPCStatus) in
             // The store reuses its pages by itself: there is nothing to pause for.
             _ = try requireAdmin(caller)
             answer(reply, DefragmentResponse())
         }
-        add("/etcdserverpb.Maintenance/Hash", HashRequest.self) { [unowned self] (caller, _, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/Hash", HashRequest.self) {
+            [unowned self] (caller, _, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             hash(0, reply) { [unowned self] result in
                 HashResponse(header: header(), hash: result.hash).encoded()
             }
         }
-        add("/etcdserverpb.Maintenance/HashKV", HashKVRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/HashKV", HashKVRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             hash(request.revision, reply) { [unowned self] result in
                 HashKVResponse(
@@ -44,14 +49,16 @@ extension ClientAPI {
                 ).encoded()
             }
         }
-        add("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             guard let target = state.membership[MemberID(request.targetID)], !target.isLearner else {
                 throw EtcdError.badLeaderTransferee
             }
             answer(reply, MoveLeaderResponse())
         }
-        add("/etcdserverpb.Maintenance/Downgrade", DowngradeRequest.self) { [unowned self] (caller, request, reply) throws(GRPCStatus) in
+        add("/etcdserverpb.Maintenance/Downgrade", DowngradeRequest.self) {
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             try downgrade(request, reply)
         }

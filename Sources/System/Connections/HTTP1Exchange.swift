@@ -30,9 +30,6 @@ final class HTTP1Exchange {
     /// When the first byte of the request that is being read came; zero when none is.
     private var requestStartedAt: UInt64 = 0
 
-    /// A request is being answered.
-    var isBusy: Bool { current != 0 }
-
     /// Part of a request has come and not the whole, for too long: a head has a time for all of it, however it trickles; a
     /// body must go on.
     func isLate(_ now: UInt64, lastRead: UInt64, _ limit: UInt64) -> Bool {
@@ -40,16 +37,22 @@ final class HTTP1Exchange {
         return parser.isReadingBody ? now > lastRead + limit : now > requestStartedAt + limit
     }
 
-    /// The peer sends no more: the connection ends with the answer that is being made.
-    func endAfterAnswer() { keepsConnection = false }
+    /// The peer sends no more: the connection ends when everything it asked for is answered.
+    func endOfInput() {
+        inputEnded = true
+        if current == 0 && (waiting.isEmpty || output.count < HTTP1Exchange.outputMax) { isOver = true }
+    }
+
+    private var inputEnded = false
 
     func receive(_ bytes: RawSpan) {
         guard !isOver else { return }
-        // The next requests, early. More than so much of them is not kept: that peer does not wait for answers.
-        guard waiting.count + bytes.byteCount <= 1 << 20 else { return fail(.tooFarAhead) }
         waiting.append(bytes)
         work()
     }
+
+    /// Requests have come early, behind one that is being answered: enough of them to read no more.
+    var isFull: Bool { waiting.count > 256 * 1024 }
 
     /// Answers that wait to be written; while there is more, the next requests wait too.
     private static let outputMax = 1 << 20
@@ -89,6 +92,7 @@ final class HTTP1Exchange {
         }
         // What the handlers' answers let in meanwhile comes after what is left here.
         if at < bytes.count && !isOver { waiting = bytes[at...] + waiting }
+        if inputEnded && current == 0 && output.count < HTTP1Exchange.outputMax { isOver = true }
     }
 
     private func begin(_ request: HTTPRequest) {

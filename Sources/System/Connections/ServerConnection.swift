@@ -107,7 +107,7 @@ final class ServerConnection: EventHandler {
         inputEnded = true
         server.markDirty(self)
         switch wire {
-        case .http1(let exchange) where exchange.isBusy: exchange.endAfterAnswer()
+        case .http1(let exchange): exchange.endOfInput()
         default: closesAfterFlush = true
         }
     }
@@ -263,6 +263,7 @@ final class ServerConnection: EventHandler {
         guard let registration, !isClosed else { return }
         let waiting = backlog.count - backlogStart
         readsPaused = closesAfterFlush || waiting > 0 && waiting + protocolQueue > server.limits.backlogMax
+        if case .http1(let exchange) = wire, exchange.isFull { readsPaused = true }
         server.loop.change(registration, readable: !readsPaused && !inputEnded, writable: waiting > 0)
     }
 

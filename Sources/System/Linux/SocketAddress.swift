@@ -63,6 +63,14 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// The name the resolver has for this address; nil when it has none. Blocks.
+    package func reverseName() -> String? {
+        var host = [CChar](repeating: 0, count: 1025)
+        let result = unsafe withKernelForm { address, length in unsafe covey_host_name(address, length, &host, 1025) }
+        guard result == 0 else { return nil }
+        return String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// Host without port; empty for a path.
     package var host: String {
         guard !isUnix, let colon = description.lastIndex(of: ":") else { return "" }

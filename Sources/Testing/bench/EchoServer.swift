@@ -26,6 +26,9 @@ enum EchoServer {
             server.reply(context.call) { $0.append(message) }
         }
         router.stream("/echo.Echo/Open") { _ in Held() }
+        router.http = { request, call, _ in
+            server.respond(call, status: 200, headers: [("Content-Type", "text/plain")], body: request.body)
+        }
         let address = try SocketAddress.resolve(host: "127.0.0.1", port: "0")[0]
         let listener = try Listener(address, loop: loop) { server.add($0) }
         let input = EndOfInput(loop)

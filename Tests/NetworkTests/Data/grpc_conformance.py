@@ -150,7 +150,7 @@ def cancelled(ch):
     return int(unary(ch, "Cancelled", b""))
 
 
-def started(ch):
+def begun(ch):
     return int(unary(ch, "Started", b""))
 
 
@@ -173,15 +173,15 @@ def case_cancel():
         before = cancelled(ch)
         futures = [ch.unary_unary(SERVICE + "Never").future(b"") for _ in range(50)]
         stream = ch.stream_stream(SERVICE + "Chat")(iter(lambda: time.sleep(60), None))
-        wait("the server has them all", lambda: started(ch) == 51)
+        wait("the server has them all", lambda: begun(ch) == 51)
         for f in futures:
             f.cancel()
         stream.cancel()
         wait("the server hears of it", lambda: cancelled(ch) == before + 51)
     # A client that goes away takes its calls with it.
     with channel() as ch:
-        ch.unary_unary(SERVICE + "Never").future(b"")
-        wait("the server has it", lambda: started(ch) == 52)
+        kept = ch.unary_unary(SERVICE + "Never").future(b"")
+        wait("the server has it", lambda: begun(ch) == 52)
     with channel() as ch:
         wait("the server hears of it", lambda: cancelled(ch) == before + 52)
 
@@ -190,7 +190,7 @@ def case_later():
     with channel() as ch, channel() as other:
         futures = [ch.unary_unary(SERVICE + "Hold").future(b"", timeout=30) for _ in range(20)]
         gone = other.unary_unary(SERVICE + "Hold").future(b"", timeout=30)
-        wait("the server has them all", lambda: started(ch) == 21)
+        wait("the server has them all", lambda: begun(ch) == 21)
         gone.cancel()
         count = int(unary(ch, "Release", b"later"))
         expect(count == 21, count)

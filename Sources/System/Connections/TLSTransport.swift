@@ -1,0 +1,5 @@
+// TLS as connections use it.
+
+import TLSEngine
+
+extension TLSSession: TransportSecurity {}

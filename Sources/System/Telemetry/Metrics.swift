@@ -1,0 +1,139 @@
+// Numbers for Prometheus. Whoever counts holds the counter itself: an increment is one relaxed atomic addition, no lock,
+// no look-up. Children of labelled families are found once and kept.
+
+import Foundations
+import Synchronization
+
+/// Only grows.
+package final class Counter: Sendable {
+    private let count = Atomic<UInt64>(0)
+
+    package init() {}
+
+    @inline(__always) package func increment(by amount: Int = 1) {
+        count.wrappingAdd(UInt64(truncatingIfNeeded: amount), ordering: .relaxed)
+    }
+
+    package var value: UInt64 { count.load(ordering: .relaxed) }
+}
+
+/// Goes up and down.
+package final class Gauge: Sendable {
+    private let bits = Atomic<UInt64>(0)
+
+    package init() {}
+
+    package var value: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
+
+    @inline(__always) package func set(_ value: Double) { bits.store(value.bitPattern, ordering: .relaxed) }
+    @inline(__always) package func set(_ value: some BinaryInteger) { set(Double(value)) }
+    package func set(_ value: Bool) { set(value ? 1.0 : 0.0) }
+
+    package func add(_ amount: Double) { bits.addDouble(amount) }
+    package func add(_ amount: Int) { add(Double(amount)) }
+}
+
+extension Atomic where Value == UInt64 {
+    /// Adds to the number whose bits these are.
+    borrowing func addDouble(_ amount: Double) {
+        var seen = load(ordering: .relaxed)
+        while true {
+            let wanted = (Double(bitPattern: seen) + amount).bitPattern
+            let (exchanged, original) = weakCompareExchange(expected: seen, desired: wanted, ordering: .relaxed)
+            if exchanged { return }
+            seen = original
+        }
+    }
+}
+
+/// How observations spread over buckets.
+@safe package final class Histogram: Sendable {
+    /// Upper bounds, ascending; the last bucket, above them all, is implied.
+    package let bounds: [Double]
+    /// One counter a bucket; allocated once, freed with self, which is why sharing the pointer is safe.
+    private nonisolated(unsafe) let buckets: UnsafeMutablePointer<Atomic<UInt64>>
+    private let sum = Atomic<UInt64>(0)
+
+    package init(_ bounds: [Double]) {
+        self.bounds = bounds
+        unsafe buckets = .allocate(capacity: bounds.count + 1)
+        for i in 0...bounds.count { unsafe (buckets + i).initialize(to: Atomic(0)) }
+    }
+
+    deinit {
+        unsafe buckets.deinitialize(count: bounds.count + 1)
+        unsafe buckets.deallocate()
+    }
+
+    package func observe(_ value: Double) {
+        var i = 0
+        while i < bounds.count && value > bounds[i] { i += 1 }
+        unsafe buckets[i].wrappingAdd(1, ordering: .relaxed)
+        sum.addDouble(value)
+    }
+
+    /// A time span for a family in seconds.
+    package func observe(nanoseconds: UInt64) { observe(Double(nanoseconds) / 1e9) }
+
+    /// Cumulative counts, one a bound and the total last, and the sum.
+    package var snapshot: (counts: [UInt64], sum: Double) {
+        var total: UInt64 = 0
+        var counts: [UInt64] = []
+        for i in 0...bounds.count {
+            total += unsafe buckets[i].load(ordering: .relaxed)
+            counts.append(total)
+        }
+        return (counts, Double(bitPattern: sum.load(ordering: .relaxed)))
+    }
+
+    /// `start`, then each bound `factor` times the last.
+    package static func exponential(_ start: Double, _ factor: Double, _ count: Int) -> [Double] {
+        var bounds: [Double] = []
+        var bound = start
+        for _ in 0..<count {
+            bounds.append(bound)
+            bound *= factor
+        }
+        return bounds
+    }
+}
+
+/// A family with labels: one child for each combination of values, made when first asked for.
+package final class Labelled<Child: Sendable>: Sendable {
+    /// In the order in which `callAsFunction` takes values.
+    package let labels: [String]
+    /// A client must not be able to fill memory with label values; beyond this they share one child.
+    package static var childrenMax: Int { 10_000 }
+
+    private let children = Mutex<[[String]: Child]>([:])
+    private let make: @Sendable () -> Child
+
+    package init(_ labels: [String], make: @escaping @Sendable () -> Child) {
+        self.labels = labels
+        self.make = make
+    }
+
+    package func callAsFunction(_ values: String...) -> Child { child(values) }
+
+    package func child(_ values: [String]) -> Child {
+        invariant(values.count == labels.count, "labels \(labels) got \(values.count) values")
+        return children.withLock { children in
+            if let known = children[values] { return known }
+            let key = children.count < Self.childrenMax ? values : labels.map { _ in "other" }
+            if let known = children[key] { return known }
+            let fresh = make()
+            children[key] = fresh
+            return fresh
+        }
+    }
+
+    /// Forgets children, e.g. those of a removed member.
+    package func remove(where matches: ([String]) -> Bool) {
+        children.withLock { $0 = $0.filter { !matches($0.key) } }
+    }
+
+    var snapshot: [(values: [String], child: Child)] {
+        children.withLock { children in children.map { ($0.key, $0.value) } }
+            .sorted { $0.values.lexicographicallyPrecedes($1.values) }
+    }
+}
