@@ -70,6 +70,7 @@ let package = Package(
         core("HTTP1", ["Foundations"]),
         core("GRPC", ["Foundations"]),
         core("Raft", ["Foundations"]),
+        core("PeerWire", ["Foundations", "Wire", "Raft"]),
         core("MVCC", ["Foundations", "Wire"]),
         core("State", ["Foundations", "Wire", "JSON", "GRPC", "MVCC"]),
         core("FileFormats", ["Foundations", "Wire"]),
@@ -92,8 +93,8 @@ let package = Package(
 
         // Outer rings
         outer("Server", "Server", [
-            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "MVCC", "State", "FileFormats", "Flags", "Linux",
-            "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
+            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "PeerWire", "MVCC", "State", "FileFormats", "Flags",
+            "Linux", "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
         ]),
         outer("CoveyClient", "Client", [
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
@@ -119,6 +120,7 @@ let package = Package(
         tests("FoundationsTests", ["Foundations"]),
         tests("WireTests", ["Wire", "JSON", "GRPC", "Foundations", "TestSupport"], data: true),
         tests("RaftTests", ["Raft", "Foundations", "TestSupport"], data: true),
+        tests("PeerWireTests", ["PeerWire", "Raft", "Wire", "Foundations"], data: true),
         tests("MVCCTests", ["MVCC", "Wire", "Foundations"], data: true),
         tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
@@ -130,6 +132,10 @@ let package = Package(
         ], data: true),
         tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
+        tests("PeerTests", [
+            "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
+            "Telemetry", "Foundations", "TestSupport",
+        ], data: true),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),

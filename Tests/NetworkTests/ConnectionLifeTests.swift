@@ -5,6 +5,7 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
+import TestSupport
 import Testing
 
 private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payload, as: UTF8.self) }
@@ -82,7 +83,7 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
         let connection = try RawConnection(port: server.port)
         connection.send(Array("GET /health HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
         _ = try connection.read()
-        usleep(2_500_000)  // longer than the server looks: the thing tested is that nothing happens
+        letTimePass(milliseconds: 2_500)  // longer than the server looks: the thing tested is that nothing happens
         connection.send(Array("GET /health HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
         #expect(String(decoding: try connection.read(), as: UTF8.self).hasPrefix("HTTP/1.1 200"))
     }
@@ -144,7 +145,7 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
             let sent = server.probe.counts.withLock { $0.sent }
             if sent == before { break }
             before = sent
-            usleep(100_000)
+            letTimePass(milliseconds: 100)
         }
         let counts = server.probe.counts.withLock { $0 }
         #expect(counts.queuedMax <= 64 * 1024 + 10_005, "\(counts.queuedMax) bytes in a stream's queue")
@@ -218,7 +219,7 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
             var usage = rusage()
             getrusage(0, &usage)
             let before = usage.ru_utime.tv_sec * 1000 + usage.ru_utime.tv_usec / 1000
-            usleep(1_000_000)
+            letTimePass(milliseconds: 1_000)
             getrusage(0, &usage)
             let spent = usage.ru_utime.tv_sec * 1000 + usage.ru_utime.tv_usec / 1000 - before
             held = []
@@ -228,17 +229,13 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
                 again.greet()
                 return (try? again.next(.settings)) != nil
             }
-            var tries = 0
-            while !isServed(), tries < 50 {
-                tries += 1
-                usleep(20_000)
-            }
+            let recovered = eventually { isServed() }
             first.send(Frame(.ping, [UInt8](repeating: 1, count: 8)))
             let stillThere = (try? first.next(.ping)) != nil
             let reports = server.probe.counts.withLock { $0.reports }
-            guard told, stillThere, tries < 50, spent < 300, reports.count == 1, reports[0].contains("too many open files")
+            guard told, stillThere, recovered, spent < 300, reports.count == 1, reports[0].contains("too many open files")
             else {
-                print("told \(told), first \(stillThere), tries \(tries), spent \(spent) ms, \(reports)")
+                print("told \(told), first \(stillThere), recovered \(recovered), spent \(spent) ms, \(reports)")
                 exit(1)
             }
             server.stop()

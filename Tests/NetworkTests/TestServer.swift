@@ -6,6 +6,7 @@ import GRPC
 import Glibc
 import Linux
 import Synchronization
+import TestSupport
 
 /// What the server saw, for tests to wait for.
 final class Probe: Sendable {
@@ -20,13 +21,8 @@ final class Probe: Sendable {
 
     let counts = Mutex(Counts())
 
-    /// Polls until the condition holds; false when it did not within a generous time.
     func wait(_ condition: (Counts) -> Bool) -> Bool {
-        for _ in 0..<5000 {
-            if counts.withLock({ condition($0) }) { return true }
-            usleep(2000)
-        }
-        return false
+        eventually { counts.withLock { condition($0) } }
     }
 }
 

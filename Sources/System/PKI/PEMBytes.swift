@@ -38,6 +38,14 @@ enum PEMBytes {
     // Never read: a valid address for empty input, which OpenSSL would take as "use strlen" or an error.
     private static var emptyByte: UnsafeRawPointer { unsafe UnsafeRawPointer(bitPattern: 16)! }
 
+    /// Whether a text holds a block of this kind at all: OpenSSL's error for "none" differs between its releases.
+    static func hasBlock(_ pem: [UInt8], _ kind: String) -> Bool {
+        let mark = Array((kind + "-----").utf8)
+        guard pem.count >= mark.count else { return false }
+        for start in 0...(pem.count - mark.count) where pem[start..<start + mark.count].elementsEqual(mark) { return true }
+        return false
+    }
+
     static func lastErrorIsEnd() -> Bool {
         let error = ERR_peek_last_error()
         let library = Int32((error >> 23) & 0xff), reason = Int32(error & 0x7fffff)

@@ -40,7 +40,7 @@ import Linux
             unsafe PEM_read_bio_PrivateKey(bio, nil, { _, _, _, _ in 0 }, nil)
         }
         guard let pointer = unsafe pointer else {
-            if PEMBytes.lastErrorIsEnd() {
+            if !PEMBytes.hasBlock(pem, "PRIVATE KEY") {
                 ERR_clear_error()
                 throw .noKey(source: source)
             }
@@ -55,7 +55,7 @@ import Linux
         if let key = unsafe PEMBytes.reading(pem, { bio in unsafe PEM_read_bio_PUBKEY(bio, nil, nil, nil) }) {
             return unsafe PrivateKey(owned: key)
         }
-        guard PEMBytes.lastErrorIsEnd() else { throw .malformedKey(source: source, reason: OpenSSLErrors.take()) }
+        if PEMBytes.hasBlock(pem, "PUBLIC KEY") { throw .malformedKey(source: source, reason: OpenSSLErrors.take()) }
         ERR_clear_error()
         guard let first = try? Certificate.chain(pem: pem, source: source).first else { throw .noKey(source: source) }
         return first.publicKey

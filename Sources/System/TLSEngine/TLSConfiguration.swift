@@ -94,6 +94,7 @@ package struct TLSConfiguration: Sendable, Equatable {
         if minimumVersion == .tls13 && !cipherSuites.isEmpty {
             throw .configuration("cipher suites cannot be configured when only TLS1.3 is enabled")
         }
+        do throws(CipherSuites.Unknown) { _ = try CipherSuites.openSSLNames(cipherSuites) } catch { throw .cipherSuite(error) }
         if role == .server && applicationProtocols.contains("h2") && maximumVersion != .tls13
             && !CipherSuites.allowsHTTP2(cipherSuites)
         {

@@ -1,0 +1,15 @@
+// Waiting in tests: for a condition, never for a time in which something "ought to" have happened.
+
+import Glibc
+
+/// Looks until the condition holds; false when it did not within a generous time.
+package func eventually(seconds: Int = 20, _ condition: () throws -> Bool) rethrows -> Bool {
+    for _ in 0..<(seconds * 500) {
+        if try condition() { return true }
+        usleep(2_000)
+    }
+    return try condition()
+}
+
+/// For tests whose subject is time itself: that nothing happens while it passes.
+package func letTimePass(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
