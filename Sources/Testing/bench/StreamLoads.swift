@@ -10,18 +10,11 @@ class StreamLoad: LoadOwner {
     var now: UInt64 = monotonic()
 
     func loop(until isOver: () -> Bool) {
-        var polls = connections.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
+        var poller = Poller(connections)
         for connection in connections { connection.flush() }
         while !isOver() {
-            for (i, connection) in connections.enumerated() {
-                polls[i].events = Int16(POLLIN) | (connection.wantsToWrite ? Int16(POLLOUT) : 0)
-            }
-            guard unsafe poll(&polls, nfds_t(polls.count), 10_000) > 0 else { fatalError("no answer for ten seconds") }
-            now = monotonic()
-            for i in polls.indices where polls[i].revents != 0 {
-                connections[i].read(now: now)
-                if connections[i].isBroken { fatalError("the server closed connection \(i)") }
-            }
+            now = poller.wait(connections)
+            poller.read(connections, now)
             for connection in connections { connection.flush() }
         }
     }
@@ -56,7 +49,7 @@ final class WatchLoad: StreamLoad {
         request.key = Array("bench/watched".utf8)
         let create = WatchRequest(requestUnion: .createRequest(request)).encoded()
         for connection in connections.dropLast() {
-            guard let stream = connection.open("/etcdserverpb.Watch/Watch", create, now: now, ends: false, keepsMessages: true)
+            guard let stream = connection.open(LoadMethod("/etcdserverpb.Watch/Watch"), create, now: now, ends: false, keepsMessages: true)
             else { fatalError("a window that is closed at the start") }
             for _ in 1..<watchers { connection.send(stream, create, now: now) }
         }
@@ -66,7 +59,7 @@ final class WatchLoad: StreamLoad {
         let deadline = begin + UInt64(seconds * 1e9)
         while now < deadline || events < puts * all {
             while now < deadline && puts - events / all < 16 {
-                connections[lanes].open("/etcdserverpb.KV/Put", WatchLoad.put, now: now)
+                connections[lanes].open(LoadMethod("/etcdserverpb.KV/Put"), WatchLoad.put, now: now)
                 putAt.append(now)
                 puts += 1
             }
@@ -77,7 +70,7 @@ final class WatchLoad: StreamLoad {
         let took = Double(now - begin) / 1e9
         loop { putFinished == puts }
         connections = []
-        return Outcome(perSecond: Double(events) / took, count: events, latencies: latencies)
+        return Outcome(rates: [Double(events) / took], count: events, latencies: latencies)
     }
 
     override func message(_ connection: LoadConnection, _ stream: Int32, _ message: UnsafeRawBufferPointer) {
@@ -134,7 +127,7 @@ final class KeepAliveLoad: StreamLoad {
         let base = Int64(monotonic() & 0xffff_ffff_ffff)
         for i in 0..<leases {
             let grant = LeaseGrantRequest(ttl: 3600, id: base + Int64(i)).encoded()
-            connections[0].open("/etcdserverpb.Lease/LeaseGrant", grant, now: now)
+            connections[0].open(LoadMethod("/etcdserverpb.Lease/LeaseGrant"), grant, now: now)
             renewals.append(LeaseKeepAliveRequest(id: base + Int64(i)).encoded())
         }
         loop { granted == leases }
@@ -144,7 +137,7 @@ final class KeepAliveLoad: StreamLoad {
         for connection in connections {
             guard
                 let stream = connection.open(
-                    "/etcdserverpb.Lease/LeaseKeepAlive", renewals[0], now: now, ends: false, keepsMessages: true)
+                    LoadMethod("/etcdserverpb.Lease/LeaseKeepAlive"), renewals[0], now: now, ends: false, keepsMessages: true)
             else { fatalError("a window that is closed at the start") }
             streams.append(stream)
             turn.append(0)
@@ -160,7 +153,7 @@ final class KeepAliveLoad: StreamLoad {
         loop { now >= deadline && inFlight == 0 }
         let took = Double(now - begin) / 1e9
         connections = []
-        return Outcome(perSecond: Double(done) / took, count: done, latencies: latencies)
+        return Outcome(rates: [Double(done) / took], count: done, latencies: latencies)
     }
 
     override func message(_ connection: LoadConnection, _ stream: Int32, _ message: UnsafeRawBufferPointer) {
