@@ -26,7 +26,7 @@ final class EchoBench {
                 "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", folder + "/key.pem",
                 "-out", folder + "/certificate.pem", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
             ])
-        guard openssl.status == 0 else { fatalError("openssl makes no certificate: \(openssl.output)") }
+        guard openssl.status == 0 else { fail("openssl makes no certificate: \(openssl.output)") }
         let files = (certificate: folder + "/certificate.pem", key: folder + "/key.pem")
         let server = MeasuredServer(
             name: "etcd", program: etcd, extra: ["--log-level", "error"], port: options.port + 10, folder: folder + "/echo",
@@ -43,7 +43,7 @@ final class EchoBench {
         for (one, target) in [(BenchCase.echo, 6.0), (BenchCase.echoTLS, 4.0)] where options.wants(one) {
             let isTLS = one == .echoTLS
             let echo = MeasuredProcess(program, ["serve-echo"] + (isTLS ? [files.certificate, files.key] : []))
-            guard let port = Int(echo.readLine().dropFirst("port ".count)) else { fatalError("the echo server does not start") }
+            guard let port = Int(echo.readLine().dropFirst("port ".count)) else { fail("the echo server does not start") }
             defer { echo.stop() }
             var (ours, theirs) = (Outcome(), Outcome())
             let scheme = isTLS ? "https" : "http"
@@ -63,7 +63,7 @@ final class EchoBench {
     }
 
     private func load(_ cpu: () -> Double, _ url: String) -> Outcome {
-        guard let h2load = RealTools.h2load else { fatalError("no h2load; `make deps` installs it") }
+        guard let h2load = RealTools.h2load else { fail("no h2load; `make deps` installs it") }
         let before = cpu()
         let result = Subprocess.run(
             h2load,
@@ -80,13 +80,13 @@ final class EchoBench {
             // An error is an answer without data.
             if line.hasPrefix("traffic:") { data = Int(words.dropLast(1).last?.filter(\.isNumber) ?? "") ?? 0 }
         }
-        guard done > 0, failed == 0, data >= done * 5 else { fatalError("h2load \(url): \(result.output)") }
+        guard done > 0, failed == 0, data >= done * 5 else { fail("h2load \(url): \(result.output)") }
         return Outcome(rates: [rate], count: done, cpu: used)
     }
 
     private func write(_ bytes: [UInt8], to path: String) {
         let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        guard unsafe Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { fatalError("\(path): errno \(errno)") }
+        guard unsafe Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { fail("\(path): errno \(errno)") }
         close(descriptor)
     }
 }

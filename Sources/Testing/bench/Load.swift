@@ -38,7 +38,7 @@ struct Poller {
         for (i, connection) in connections.enumerated() {
             polls[i].events = Int16(POLLIN) | (connection.wantsToWrite ? Int16(POLLOUT) : 0)
         }
-        guard unsafe poll(&polls, nfds_t(polls.count), 10_000) > 0 else { fatalError("no answer for ten seconds") }
+        guard unsafe poll(&polls, nfds_t(polls.count), 10_000) > 0 else { fail("no answer for ten seconds") }
         return monotonic()
     }
 
@@ -46,7 +46,7 @@ struct Poller {
     func read(_ connections: [LoadConnection], _ now: UInt64, _ handled: (LoadConnection) -> Void = { _ in }) {
         for i in polls.indices where polls[i].revents != 0 {
             connections[i].read(now: now)
-            if connections[i].isBroken { fatalError("the server closed connection \(i)") }
+            if connections[i].isBroken { fail("the server closed connection \(i)") }
             handled(connections[i])
         }
     }

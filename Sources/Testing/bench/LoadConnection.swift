@@ -53,7 +53,7 @@ struct LoadMethod {
     private(set) var isBroken = false
 
     convenience init(port: Int, index: Int, owner: any LoadOwner) {
-        guard let descriptor = LoadConnection.connect(port) else { fatalError("connect to port \(port): errno \(errno)") }
+        guard let descriptor = LoadConnection.connect(port) else { fail("connect to port \(port): errno \(errno)") }
         self.init(descriptor, index, owner)
     }
 

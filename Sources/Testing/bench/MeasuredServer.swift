@@ -3,10 +3,21 @@
 
 import Foundations
 import Glibc
+import Synchronization
 import TestSupport
+
+/// Ends the run; no process under measurement is left behind.
+func fail(_ reason: String) -> Never {
+    print("covey-bench: \(reason)")
+    fflush(nil)
+    MeasuredProcess.running.withLock { for pid in $0 { kill(pid, SIGKILL) } }
+    exit(1)
+}
 
 /// A child process whose standard input is a pipe of ours, so that it can tell when we are gone.
 final class MeasuredProcess {
+    static let running = Mutex<[pid_t]>([])
+
     let pid: pid_t
     private let input: Int32
     private let output: Int32
@@ -16,7 +27,7 @@ final class MeasuredProcess {
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         var (toChild, fromChild) = ([Int32](repeating: 0, count: 2), [Int32](repeating: 0, count: 2))
-        guard unsafe pipe(&toChild) == 0, unsafe pipe(&fromChild) == 0 else { fatalError("pipe: errno \(errno)") }
+        guard unsafe pipe(&toChild) == 0, unsafe pipe(&fromChild) == 0 else { fail("pipe: errno \(errno)") }
         for descriptor in [toChild[1], fromChild[0]] { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
         unsafe posix_spawn_file_actions_adddup2(&actions, toChild[0], 0)
         unsafe posix_spawn_file_actions_adddup2(&actions, fromChild[1], 1)
@@ -26,10 +37,12 @@ final class MeasuredProcess {
         defer { for i in unsafe argv.indices { unsafe free(argv[i]) } }
         var pid: pid_t = 0
         let result = unsafe posix_spawn(&pid, program, &actions, nil, &argv, environ)
-        guard result == 0 else { fatalError("\(program) cannot start: errno \(result)") }
+        guard result == 0 else { fail("\(program) cannot start: errno \(result)") }
         close(toChild[0])
         close(fromChild[1])
         self.pid = pid
+        let started = pid
+        Self.running.withLock { $0.append(started) }
         input = toChild[1]
         output = fromChild[0]
     }
@@ -47,6 +60,7 @@ final class MeasuredProcess {
         close(output)
         var status: Int32 = 0
         while unsafe waitpid(pid, &status, 0) < 0 && errno == EINTR {}
+        Self.running.withLock { $0.removeAll { $0 == pid } }
     }
 
     var hasEnded: Bool {
@@ -105,6 +119,7 @@ final class MeasuredServer {
     func start() -> Double {
         let (client, peer) = ("http://127.0.0.1:\(port)", "http://127.0.0.1:\(port + 1)")
         let listen = tlsPort.map { "\(client),https://127.0.0.1:\($0)" } ?? client
+        if UnaryLoad.isAnswered(port: port) { fail("port \(port) is in use; --port chooses others") }
         let begin = monotonic()
         let process = MeasuredProcess(
             program,
@@ -115,10 +130,11 @@ final class MeasuredServer {
             ])
         self.process = process
         while !UnaryLoad.isAnswered(port: port) {
-            if process.hasEnded { fatalError("\(name) ended instead of serving port \(port)") }
-            if monotonic() - begin > 120_000_000_000 { fatalError("\(name) does not answer") }
+            if process.hasEnded { fail("\(name) ended instead of serving port \(port)") }
+            if monotonic() - begin > 120_000_000_000 { fail("\(name) does not answer") }
             usleep(1_000)
         }
+        if process.hasEnded { fail("\(name) ended; port \(port + 1) may be in use, --port chooses others") }
         return Double(monotonic() - begin) / 1e9
     }
 

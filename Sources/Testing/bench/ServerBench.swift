@@ -93,7 +93,7 @@ enum ServerBench {
 
     private static func temporaryFolder() -> String {
         var template = Array("/var/tmp/covey-bench.XXXXXX".utf8CString)
-        guard unsafe mkdtemp(&template) != nil else { fatalError("mkdtemp: errno \(errno)") }
+        guard unsafe mkdtemp(&template) != nil else { fail("mkdtemp: errno \(errno)") }
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 

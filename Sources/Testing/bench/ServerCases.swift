@@ -75,7 +75,7 @@ final class ServerCases {
                 $1 = messages[$0]
             }
             load.run(port: server.port)
-            if load.failed > 0 { fatalError("\(server.name) refuses to put") }
+            if load.failed > 0 { fail("\(server.name) refuses to put") }
         }
     }
 
@@ -137,7 +137,7 @@ final class ServerCases {
                 .init(connections: connections, streams: streams, seconds: self.options.seconds), Self.method(method), message,
                 request)
             load.run(port: server.port)
-            if load.failed > 0 { fatalError("\(server.name): \(load.failed) calls of \(load.completed + load.failed) failed") }
+            if load.failed > 0 { fail("\(server.name): \(load.failed) calls of \(load.completed + load.failed) failed") }
             return Outcome(rates: [Double(load.completed) / load.seconds], count: load.completed, latencies: load.latencies)
         }
     }
@@ -204,7 +204,7 @@ final class ServerCases {
                 number(i &* 387_420_489 % options.keys, at: place, in: &message)
             }
             load.run(port: server.port)
-            if load.failed > 0 { fatalError("\(server.name): \(load.failed) puts failed") }
+            if load.failed > 0 { fail("\(server.name): \(load.failed) puts failed") }
             let cost = (server.cpuSeconds - cpu) * 100_000 / Double(options.keys)
             // What was put off is done by then.
             sleep(3)
@@ -230,7 +230,7 @@ final class ServerCases {
 enum BareDisk {
     static func measure(_ path: String, seconds: Double, into latencies: inout Latencies) {
         let descriptor = unsafe open(path, O_RDWR | O_CREAT, 0o600)
-        guard descriptor >= 0 else { fatalError("\(path): errno \(errno)") }
+        guard descriptor >= 0 else { fail("\(path): errno \(errno)") }
         defer { close(descriptor) }
         let zeros = [UInt8](repeating: 0, count: 1 << 20)
         for i in 0..<16 { _ = unsafe pwrite(descriptor, zeros, zeros.count, i << 20) }

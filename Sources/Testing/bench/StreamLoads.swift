@@ -50,7 +50,7 @@ final class WatchLoad: StreamLoad {
         let create = WatchRequest(requestUnion: .createRequest(request)).encoded()
         for connection in connections.dropLast() {
             guard let stream = connection.open(LoadMethod("/etcdserverpb.Watch/Watch"), create, now: now, ends: false, keepsMessages: true)
-            else { fatalError("a window that is closed at the start") }
+            else { fail("a window that is closed at the start") }
             for _ in 1..<watchers { connection.send(stream, create, now: now) }
         }
         let all = lanes * watchers
@@ -96,7 +96,7 @@ final class WatchLoad: StreamLoad {
     }
 
     override func ended(_ connection: LoadConnection, _ stream: Int32, ok: Bool, latency: UInt64) {
-        guard ok, connection.index == lanes else { fatalError("call \(stream) of connection \(connection.index) failed") }
+        guard ok, connection.index == lanes else { fail("call \(stream) of connection \(connection.index) failed") }
         putFinished += 1
     }
 }
@@ -138,7 +138,7 @@ final class KeepAliveLoad: StreamLoad {
             guard
                 let stream = connection.open(
                     LoadMethod("/etcdserverpb.Lease/LeaseKeepAlive"), renewals[0], now: now, ends: false, keepsMessages: true)
-            else { fatalError("a window that is closed at the start") }
+            else { fail("a window that is closed at the start") }
             streams.append(stream)
             turn.append(0)
             sentAt.append(Deque())
@@ -169,7 +169,7 @@ final class KeepAliveLoad: StreamLoad {
     }
 
     override func ended(_ connection: LoadConnection, _ stream: Int32, ok: Bool, latency: UInt64) {
-        if !ok { fatalError("call \(stream) of connection \(connection.index) failed") }
+        if !ok { fail("call \(stream) of connection \(connection.index) failed") }
         granted += 1
     }
 }
