@@ -134,6 +134,10 @@ let package = Package(
             "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
         ]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
+        tests("PeerTests", [
+            "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
+            "Telemetry", "Foundations", "TestSupport",
+        ], data: true),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),

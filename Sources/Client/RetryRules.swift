@@ -2,6 +2,7 @@
 // server has certainly not begun with it; whether the first one happened could otherwise not be known.
 //
 //   failure                                          reads       changes
+//   (UNAVAILABLE also by its text, see `meansElsewhere`)
 //   UNAVAILABLE, not processed (refused, no more streams)   again       again
 //   UNAVAILABLE, of a server or a lost connection    again       no
 //   token unknown, expired or of an old revision     authenticate, again (both)
@@ -10,7 +11,7 @@
 import GRPC
 import Wire
 
-enum RetryRules {
+package enum RetryRules {
     /// Attempts of one call. With a deadline the time usually ends first.
     static let attemptsMax = 100
     /// A server that refuses every token must not be asked for ever.
@@ -26,9 +27,17 @@ enum RetryRules {
     static func decide(_ result: CallResult, isSafe: Bool, hasCredentials: Bool) -> Decision {
         if result.isLocal { return .fail }
         if hasCredentials && meansNewToken(result.status) { return .authenticate }
-        guard result.status.code == .unavailable else { return .fail }
+        guard meansElsewhere(result.status) else { return .fail }
         return isSafe || result.notProcessed ? .again : .fail
     }
+
+    /// Another server, or the same one later, may do better. The lock and election services call all their failures
+    /// UNKNOWN; those are known by their texts.
+    static func meansElsewhere(_ status: GRPCStatus) -> Bool {
+        status.code == .unavailable || status.code == .unknown && unavailableTexts.contains(status.message)
+    }
+
+    private static let unavailableTexts = Set(EtcdError.all.filter { $0.code == .unavailable }.map(\.message))
 
     static func meansNewToken(_ status: GRPCStatus) -> Bool {
         status.message == EtcdError.invalidAuthToken.message || status.message == EtcdError.authOldRevision.message
@@ -37,7 +46,7 @@ enum RetryRules {
 
     /// The first attempts go to other endpoints at once; then there are pauses of 25 ms to a second, jittered by a tenth.
     static func pause(beforeAttempt attempt: Int, endpoints: Int) -> Duration {
-        let rounds = attempt - max(endpoints, 1)
+        let rounds = attempt - 1 - max(endpoints, 1)
         guard rounds >= 0 else { return .zero }
         let milliseconds = min(25.0 * Double(1 << min(rounds, 6)), 1000)
         return .milliseconds(milliseconds * Double.random(in: 0.9...1.1))
@@ -55,7 +64,7 @@ enum RetryRules {
         RPC.Election.leader.path, RPC.Health.check.path,
     ]
 
-    static func isSafe(_ method: MethodDescriptor, _ request: some WireMessage) -> Bool {
+    package static func isSafe(_ method: MethodDescriptor, _ request: some WireMessage) -> Bool {
         if let txn = request as? TxnRequest { return onlyReads(txn) }
         if let alarm = request as? AlarmRequest { return alarm.action == .get }
         return safe.contains(method.path)

@@ -36,12 +36,12 @@ final class StreamPipe: Sendable {
 
     let id: UInt64
     // Of the client; streams do not keep it open.
-    private let transport: WeakTransport
+    private let transport: WeakReference<Transport>
     private let state = Mutex(State())
 
     init(id: UInt64, transport: Transport) {
         self.id = id
-        self.transport = WeakTransport(transport)
+        self.transport = WeakReference(transport)
     }
 
     // MARK: Reading
@@ -164,16 +164,4 @@ final class StreamSink: CallSink {
     func message(_ bytes: RawSpan, of call: PendingCall) { pipe.received(bytes, call) }
     func sendQueue(_ bytes: Int) { pipe.setQueued(bytes) }
     func ended(_ result: CallResult) { pipe.ended(result) }
-}
-
-private final class WeakTransport: Sendable {
-    private let reference: Mutex<Reference>
-
-    private struct Reference: Sendable {
-        weak var transport: Transport?
-    }
-
-    init(_ transport: Transport) { reference = Mutex(Reference(transport: transport)) }
-
-    var value: Transport? { reference.withLock { $0.transport } }
 }

@@ -67,10 +67,18 @@ package final class EtcdProcess: @unchecked Sendable {
         posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
         _ = posix_spawn_file_actions_addopen(&actions, 1, folder + "/log", O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        // Test runners block signals, and children inherit that.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         let script = "\"$@\" </dev/null & server=$!; read word; kill -${word:-9} $server; wait $server"
         var argv = (["sh", "-c", script, "sh", program] + arguments).map { strdup($0) } + [nil]
         defer { for i in argv.indices { free(argv[i]) } }
-        guard posix_spawn(&shell, "/bin/sh", &actions, nil, &argv, environ) == 0 else { fatalError("cannot start etcd") }
+        guard posix_spawn(&shell, "/bin/sh", &actions, &attributes, &argv, environ) == 0 else { fatalError("cannot start etcd") }
         close(ends[0])
         leash = ends[1]
     }

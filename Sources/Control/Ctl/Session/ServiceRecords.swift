@@ -12,8 +12,8 @@ enum ServiceRecords {
         for (service, scheme) in [("etcd-client-ssl", "https"), ("etcd-client", "http")] {
             if scheme == "http" && !takesInsecure { continue }
             let query = "_\(service)\(suffix)._tcp.\(domain)"
-            do throws(Resolver.Refusal) {
-                let answer = try Resolver.query(query, type: Resolver.serviceType)
+            do throws(ServiceLookup.Refusal) {
+                let answer = try ServiceLookup.query(query, type: ServiceLookup.serviceType)
                 endpoints += ServiceAnswer.records(answer).map { "\(scheme)://\(HostAndPort.join($0.host, $0.port))" }
             } catch {
                 refusals.append("lookup \(query): \(error.reason)")
