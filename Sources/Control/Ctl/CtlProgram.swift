@@ -77,7 +77,9 @@ package enum CtlProgram {
                 done.push(error.code)
             }
         }
-        return done.takeAll()?.first ?? 1
+        // Without the C library's exit handlers: OpenSSL's would take away what the client's thread still uses. Nothing
+        // waits to be written, output is not buffered.
+        Exit.now(done.takeAll()?.first ?? 1)
     }
 }
 

@@ -41,10 +41,10 @@ package struct AsciiTable {
 
     private static func right(_ text: String, _ width: Int) -> String { blanks(width - self.width(text)) + text }
 
-    /// An odd blank goes to the left.
+    /// An odd blank goes to the right.
     private static func centred(_ text: String, _ width: Int) -> String {
         let missing = width - self.width(text)
-        return blanks(missing - missing / 2) + text + blanks(missing / 2)
+        return blanks(missing / 2) + text + blanks(missing - missing / 2)
     }
 
     private static func blanks(_ count: Int) -> String { String(repeating: " ", count: max(0, count)) }

@@ -58,5 +58,5 @@ enum SignalText {
 }
 
 enum Exit {
-    static func now(_ code: Int32) -> Never { exit(code) }
+    static func now(_ code: Int32) -> Never { _exit(code) }
 }
