@@ -100,8 +100,8 @@ let package = Package(
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
         ]),
         outer("Control", "Control", [
-            "Foundations", "Wire", "JSON", "GRPC", "Flags", "FileFormats", "Linux", "Telemetry", "LMDBStore", "DiskLog",
-            "MVCC", "State", "CoveyClient",
+            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
+            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient",
         ]),
         program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
