@@ -155,7 +155,7 @@ private let reading = TxnRequest(success: [RequestOp(request: .requestRange(Rang
             }
             return count
         }
-        servers[0].drain()
+        await servers[0].drain()
         writers.cancel()
         // The last one may have been cancelled in flight; every other put must have been answered.
         let result = await writers.result

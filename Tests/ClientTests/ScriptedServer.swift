@@ -114,10 +114,10 @@ final class ScriptedServer: Sendable {
     }
 
     /// Tells clients to go, and waits until they have.
-    func drain() {
-        let done = BlockingQueue<Void>()
-        mailbox.post { [server] in server.value.drain(timeout: 10_000_000_000) { done.push(()) } }
-        _ = done.takeAll()
+    func drain() async {
+        await withCheckedContinuation { done in
+            mailbox.post { [server] in server.value.drain(timeout: 10_000_000_000) { done.resume() } }
+        }
     }
 
     /// The server's thread does nothing while `body` runs: as a machine that has lost power.

@@ -38,24 +38,32 @@ package final class EtcdProcess: @unchecked Sendable {
     }
 
     deinit {
-        kill()
+        if say("9\n") { waitpid(shell, nil, 0) }
         _ = Subprocess.run("/bin/rm", ["-rf", folder])
     }
 
     /// Three members that know each other, started.
-    package static func cluster(_ program: String, _ count: Int = 3) -> [EtcdProcess] {
+    package static func cluster(_ program: String, _ count: Int = 3) async -> [EtcdProcess] {
         let ports = (0..<count).map { _ in (client: freePort(), peer: freePort()) }
         let list = ports.enumerated().map { "m\($0)=http://127.0.0.1:\($1.peer)" }.joined(separator: ",")
         let members = ports.enumerated().map { EtcdProcess(program, name: "m\($0)", ports: $1, cluster: list) }
         for member in members { member.launch() }
-        for member in members { _ = eventually { member.accepts } }
+        for member in members { await member.listens() }
         return members
     }
 
-    package func start() -> EtcdProcess {
+    @discardableResult
+    package func start() async -> EtcdProcess {
         launch()
-        if !eventually({ accepts }) { fatalError("etcd does not listen on port \(clientPort); its log is \(folder)/log") }
+        await listens()
         return self
+    }
+
+    private func listens() async {
+        let port = clientPort
+        if await !comesTrue({ canConnect(port: port) }) {
+            fatalError("etcd does not listen on port \(clientPort); its log is \(folder)/log")
+        }
     }
 
     private func launch() {
@@ -91,21 +99,24 @@ package final class EtcdProcess: @unchecked Sendable {
     }
 
     /// At once, without a goodbye.
-    package func kill() { end("9\n") }
+    package func kill() async { await end("9\n") }
 
     /// As an operator stops it.
-    package func stop() { end("15\n") }
+    package func stop() async { await end("15\n") }
 
-    private func end(_ word: String) {
-        guard shell != 0 else { return }
-        _ = word.withCString { write(leash, $0, strlen($0)) }
-        close(leash)
-        var status: Int32 = 0
-        while waitpid(shell, &status, 0) < 0 && errno == EINTR {}
-        shell = 0
+    private func end(_ word: String) async {
+        guard say(word) else { return }
+        let shell = shell
+        if await !comesTrue({ waitpid(shell, nil, WNOHANG) == shell }) { fatalError("etcd does not end") }
+        self.shell = 0
     }
 
-    package var accepts: Bool { canConnect(port: clientPort) }
+    private func say(_ word: String) -> Bool {
+        guard shell != 0 else { return false }
+        _ = word.withCString { write(leash, $0, strlen($0)) }
+        close(leash)
+        return true
+    }
 }
 
 /// A port of the loopback nobody listens on now.
