@@ -5,16 +5,16 @@ import GRPC
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: hasEtcd)) struct LeaseTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct LeaseTests {
     @Test func `a lease that is kept outlives its time, and ends when it is let go of`() async throws {
         let client = try await SharedEtcd.client()
-        var lease: Lease? = try await client.grantLease(ttl: .seconds(2))
+        var lease: Lease? = try await client.grantLease(ttl: .seconds(6))
         let id = lease!.id
         try await client.put("lease/kept", "1", lease: id)
-        await timePasses(milliseconds: 5000)
+        await timePasses(milliseconds: 9000)
         #expect(lease!.isAlive)
         let info = try #require(try await client.lease(id, keys: true))
-        #expect(info.keys == ["lease/kept"] && info.granted == .seconds(2))
+        #expect(info.keys == ["lease/kept"] && info.granted == .seconds(6))
         #expect(try await client.leaseIDs().contains(id))
         lease = nil
         #expect(try await comesTrue { try await client.get("lease/kept") == nil })
@@ -76,7 +76,7 @@ import Testing
     }
 }
 
-@Suite(.enabled(if: hasEtcd)) struct LockTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct LockTests {
     @Test func `a lock has one holder at a time`() async throws {
         let client = try await SharedEtcd.client()
         let inside = Counter(), most = Counter(), total = Counter()

@@ -19,7 +19,7 @@ enum SharedEtcd {
 
 let hasEtcd = RealTools.required(RealTools.etcd35)
 
-@Suite(.enabled(if: hasEtcd)) struct RealEtcdTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct RealEtcdTests {
     @Test func `a value is written and read back`() async throws {
         let client = try await SharedEtcd.client()
         defer { client.close() }

@@ -48,12 +48,14 @@ final class ScriptedServer: Sendable {
     var endpoint: String { "127.0.0.1:\(port)" }
     private let mailbox: Mailbox
     private let server: OnItsThread<GRPCServer>
+    private let listener: OnItsThread<Listener>
     private let thread: BackgroundThread
 
     private struct Started: Sendable {
         var port: Int
         var mailbox: Mailbox
         var server: OnItsThread<GRPCServer>
+        var listener: OnItsThread<Listener>
         var core: OnItsThread<Core>
     }
 
@@ -76,7 +78,7 @@ final class ScriptedServer: Sendable {
                 queue.push(
                     Started(
                         port: path == nil ? listener.address.port : 0, mailbox: loop.mailbox,
-                        server: OnItsThread(value: server), core: OnItsThread(value: core)))
+                        server: OnItsThread(value: server), listener: OnItsThread(value: listener), core: OnItsThread(value: core)))
                 loop.run()
                 listener.stop()
                 server.closeAll()
@@ -88,6 +90,7 @@ final class ScriptedServer: Sendable {
         self.port = started.port
         mailbox = started.mailbox
         server = started.server
+        listener = started.listener
         memberID = Self.member.wrappingAdd(1, ordering: .relaxed).oldValue
         let given = BlockingQueue<Void>()
         let me = Unowned(self)
@@ -116,7 +119,10 @@ final class ScriptedServer: Sendable {
     /// Tells clients to go, and waits until they have.
     func drain() async {
         await withCheckedContinuation { done in
-            mailbox.post { [server] in server.value.drain(timeout: 10_000_000_000) { done.resume() } }
+            mailbox.post { [server, listener] in
+                listener.value.stop()
+                server.value.drain(timeout: 60_000_000_000) { done.resume() }
+            }
         }
     }
 

@@ -83,8 +83,11 @@ package final class EtcdProcess: @unchecked Sendable {
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-        let script = "\"$@\" </dev/null & server=$!; read word; kill -${word:-9} $server; wait $server"
-        var argv = (["sh", "-c", script, "sh", program] + arguments).map { strdup($0) } + [nil]
+        let script = """
+            folder=$1; shift; "$@" </dev/null & server=$!
+            if read word; then kill -$word $server; wait $server; else kill -9 $server; wait $server; rm -rf "$folder"; fi
+            """
+        var argv = (["sh", "-c", script, "sh", folder, program] + arguments).map { strdup($0) } + [nil]
         defer { for i in argv.indices { free(argv[i]) } }
         guard posix_spawn(&shell, "/bin/sh", &actions, &attributes, &argv, environ) == 0 else { fatalError("cannot start etcd") }
         close(ends[0])
