@@ -98,6 +98,34 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
+@Suite(.serialized) struct StatusTests {
+    @Test func `a deadline that the server notices first is still a deadline`() async throws {
+        let server = ScriptedServer()
+        defer { server.stop() }
+        let client = try client(server.endpoint)
+        defer { client.close() }
+        server.plan(RPC.KV.put, [.fail(GRPCStatus(.unknown, "context deadline exceeded"))])
+        let error = await #expect(throws: ClientError.self) { try await client.kv.put(PutRequest(key: [1])) }
+        #expect(error?.status == EtcdError.contextDeadlineExceeded)
+    }
+
+    @Test(arguments: [
+        (EtcdError.permissionDenied, "etcdserver: permission denied"), (EtcdError.contextCanceled, "context canceled"),
+        (EtcdError.electionNoLeader, "rpc error: code = Unknown desc = election: no leader"),
+        (GRPCStatus(.unavailable, "gone 100 %\n"), "rpc error: code = Unavailable desc = gone 100 %\n"),
+    ])
+    func `errors are shown as etcd's clients show them`(_ status: GRPCStatus, _ text: String) async throws {
+        let server = ScriptedServer()
+        defer { server.stop() }
+        let client = try client(server.endpoint)
+        defer { client.close() }
+        server.plan(RPC.KV.put, [.fail(status)])
+        let error = await #expect(throws: ClientError.self) { try await client.kv.put(PutRequest(key: [1])) }
+        #expect(error?.status == status)
+        #expect("\(error!)" == text)
+    }
+}
+
 @Suite(.serialized) struct CancellationTests {
     @Test func `a cancelled task ends its call at both ends`() async throws {
         let server = ScriptedServer()

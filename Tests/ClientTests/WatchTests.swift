@@ -114,6 +114,31 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
         #expect(try await values(watch, upTo: "9") == ["7", "8", "9"])
     }
 
+    @Test func `progress is told when asked for, and saves a quiet watch from a gap`() async throws {
+        let server = await EtcdProcess(
+            RealTools.etcd35! + "/etcd", ["--experimental-watch-progress-notify-interval", "100ms"]
+        ).start()
+        var configuration = ClientConfiguration(endpoints: [server.endpoint])
+        configuration.reconnectDelay = .milliseconds(10) ... .milliseconds(100)
+        let client = try Client(configuration)
+        let watch = try await client.watch(.key("quiet"), options: .init(progress: true))
+        var written: Int64 = 0
+        for _ in 0..<10 { written = try await client.put("loud", "x").revision }
+        var told: Int64 = 0
+        while told < written, case .progress(let revision)? = try await watch.next() { told = revision }
+        #expect(told >= written)
+        try await client.compact(before: written, physical: true)
+        await server.kill()
+        await server.start()
+        while (try? await client.put("quiet", "now", timeout: .seconds(20))) == nil {}
+        while let event = try await watch.next() {
+            if case .progress = event { continue }
+            guard case .changes(let changes) = event else { return #expect(Bool(false), "\(event)") }
+            #expect(changes.map(\.pair.value) == ["now"])
+            break
+        }
+    }
+
     @Test func `a compaction while the member was away is a gap too`() async throws {
         let members = await EtcdProcess.cluster(RealTools.etcd35! + "/etcd")
         var configuration = ClientConfiguration(endpoints: [members[0].endpoint])

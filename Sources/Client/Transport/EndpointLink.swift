@@ -114,7 +114,11 @@ final class EndpointLink: GRPCClientConnectionOwner {
         settings.receiveBytesMax = pool.configuration.receiveBytesMax
         var tls: TLSSession?
         if endpoint.isSecure ?? (pool.configuration.tls != nil) {
-            tls = pool.tls.makeClientSession(host: endpoint.isUnix ? "localhost" : endpoint.host, ticket: ticket)
+            do {
+                tls = try pool.tls().makeClientSession(host: endpoint.isUnix ? "localhost" : endpoint.host, ticket: ticket)
+            } catch {
+                return failed("\(error)")
+            }
         }
         do {
             connection = try pool.dialler.dial(address, settings, tls: tls, self)
