@@ -370,11 +370,36 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
 }
 
 @Suite(.serialized) struct ConnectionTests {
+    @Test func `a server that wants fewer probes gets fewer`() async throws {
+        let server = ScriptedServer(pingIntervalMin: 150_000_000)
+        defer { server.stop() }
+        let client = try client(server.endpoint) {
+            $0.keepaliveInterval = .milliseconds(20)
+            $0.keepaliveFloor = .zero
+            $0.reconnectDelay = .milliseconds(1) ... .milliseconds(20)
+        }
+        defer { client.close() }
+        // A call that hangs keeps the probes going; each GOAWAY ends it and doubles the interval.
+        var refusals = 0
+        while true {
+            server.plan(RPC.KV.put, [.silence])
+            let error = await #expect(throws: ClientError.self) {
+                try await client.kv.put(PutRequest(key: [1]), CallOptions(deadline: .after(.seconds(2))))
+            }
+            if error?.code == .deadlineExceeded { break }
+            #expect(error?.message.contains("code: ENHANCE_YOUR_CALM, debug data: \"too_many_pings\"") == true, "\(error!)")
+            refusals += 1
+        }
+        // 20, 40, 80 and perhaps 160 ms are too often.
+        #expect((2...5).contains(refusals))
+    }
+
     @Test func `a server that fell silent is noticed by keep-alive`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
         let client = try client(server.endpoint) {
             $0.keepaliveInterval = .milliseconds(50)
+            $0.keepaliveFloor = .zero
             $0.keepaliveTimeout = .milliseconds(100)
         }
         defer { client.close() }

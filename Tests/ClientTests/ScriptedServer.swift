@@ -5,9 +5,7 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
-import PKI
 import Synchronization
-import TLSEngine
 import Wire
 
 /// Moves what belongs to one thread through a `@Sendable` closure that runs on that thread.
@@ -59,7 +57,7 @@ final class ScriptedServer: Sendable {
         var core: OnItsThread<Core>
     }
 
-    init(port: Int = 0, path: String? = nil, tls: TLSContext? = nil) {
+    init(port: Int = 0, path: String? = nil, pingIntervalMin: UInt64 = 0) {
         let queue = BlockingQueue<Started>()
         thread = BackgroundThread(name: "scripted") {
             do {
@@ -67,14 +65,12 @@ final class ScriptedServer: Sendable {
                 let router = GRPCRouter()
                 var limits = GRPCServer.Limits()
                 limits.messageBytesMax = 64 << 20
-                limits.pingIntervalMin = 0
+                limits.pingIntervalMin = pingIntervalMin
                 let server = GRPCServer(loop: loop, router: router, limits: limits)
                 let core = Core(server)
                 core.register(router)
                 let address = try path.map { SocketAddress.unix($0)! } ?? SocketAddress.resolve(host: "127.0.0.1", port: "\(port)")[0]
-                let listener = try Listener(address, loop: loop, report: { _ in }) {
-                    server.add($0, tls: tls?.makeServerSession())
-                }
+                let listener = try Listener(address, loop: loop, report: { _ in }) { server.add($0) }
                 queue.push(
                     Started(
                         port: path == nil ? listener.address.port : 0, mailbox: loop.mailbox,

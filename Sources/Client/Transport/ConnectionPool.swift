@@ -187,5 +187,6 @@ final class ConnectionPool {
         isClosed = true
         for call in Array(calls.values) { call.end(ClientError.closed.status, detail: "") }
         for link in links + others { link.close(ClientError.closed.status) }
+        dialler.closeAll(ClientError.closed.status)
     }
 }

@@ -41,7 +41,7 @@ final class EndpointLink: GRPCClientConnectionOwner {
         self.index = index
         self.endpoint = endpoint
         self.pool = pool
-        keepaliveTime = pool.configuration.keepaliveInterval.nanoseconds
+        keepaliveTime = max(pool.configuration.keepaliveInterval, pool.configuration.keepaliveFloor).nanoseconds
     }
 
     /// The connection on which calls can start now.

@@ -319,6 +319,7 @@ package final class GRPCClientConnection: EventHandler {
         registration = nil
         Glibc.close(descriptor)
         session.closeAll(errorCode: 0)
+        dialler.removed(self)
         owner?.connectionClosed(self, reason: reason)
     }
 
