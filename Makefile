@@ -47,10 +47,10 @@ up: release ## build and run the furthest thing there is on loopback
 test: deps ## every test, real peers included
 	@Tests/run.sh
 
-bench: deps ## speed, as ratios to a real etcd in the same run
+bench: deps ## speed, as ratios to a real etcd in the same run: make bench CASE='put range'
 	$(RELEASE) --product covey
 	$(RELEASE) --product covey-bench
-	.build/release/covey-bench $(CASE)
+	.build/release/covey-bench --write docs/PERFORMANCE.md $(CASE)
 
 simulate: deps ## clusters under seeded faults: make simulate SEEDS=1..20000
 	swift build -c release --product covey-sim

@@ -100,8 +100,8 @@ let package = Package(
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
         ]),
         outer("Control", "Control", [
-            "Foundations", "Wire", "JSON", "GRPC", "Flags", "FileFormats", "Linux", "Telemetry", "LMDBStore", "DiskLog",
-            "MVCC", "State", "CoveyClient",
+            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
+            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient",
         ]),
         program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
@@ -134,7 +134,11 @@ let package = Package(
             "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
         ]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
-        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests("PeerTests", [
+            "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
+            "Telemetry", "Foundations", "TestSupport",
+        ], data: true),
+        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

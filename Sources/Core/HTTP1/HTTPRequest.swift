@@ -18,7 +18,7 @@ package struct HTTPRequest: Sendable, Equatable {
         self.body = body
     }
 
-    init(_ head: HTTPRequestHead, body: [UInt8]) {
+    package init(_ head: HTTPRequestHead, body: [UInt8]) {
         method = head.method
         target = head.target
         headers = head.fields.map { (String(decoding: $0.name.utf8.map(HTTPGrammar.lower), as: UTF8.self), $0.value) }

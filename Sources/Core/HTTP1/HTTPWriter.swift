@@ -32,6 +32,22 @@ package enum HTTPWriter {
         bytes.append(contentsOf: "\r\n".utf8)
     }
 
+    /// One chunk whose content is made in place. Its length, known only then, has eight digits, zeros in front.
+    package static func appendChunk(to bytes: inout [UInt8], _ make: (inout [UInt8]) -> Void) {
+        let start = bytes.count
+        bytes.append(contentsOf: "00000000\r\n".utf8)
+        let contentStart = bytes.count
+        make(&bytes)
+        let count = bytes.count - contentStart
+        invariant(count >= 0 && count <= UInt32.max, "a chunk of \(count) bytes")
+        if count == 0 { return bytes.removeLast(contentStart - start) }
+        for i in 0..<8 {
+            let digit = UInt8(truncatingIfNeeded: count >> (28 - 4 * i)) & 15
+            bytes[start + i] = digit < 10 ? 0x30 + digit : 0x61 + digit - 10
+        }
+        bytes.append(contentsOf: "\r\n".utf8)
+    }
+
     package static func appendLastChunk(trailers: HTTPFields = [], to bytes: inout [UInt8]) {
         bytes.append(contentsOf: "0\r\n".utf8)
         append(trailers, .none, to: &bytes)

@@ -41,6 +41,8 @@ package final class ClientAPI {
     var healthStreams: [HealthStream] = []
     /// Keep-alive streams that wait for an expired lease to be revoked.
     var expiring: [LeaseID: [WeakKeepAlive]] = [:]
+    private var leaderStreams: [WeakStream] = []
+    private var leaderlessChecks = 0
 
     package init(member: Member, server: GRPCServer, hasher: any PasswordHasher) {
         self.member = member
@@ -88,14 +90,67 @@ package final class ClientAPI {
 
     private func route() {
         for (method, serve) in unary.sorted(by: { $0.key < $1.key }) {
-            server.router.unary(method) { context, message in
-                serve(context.hasNoMetadata && context.peer.commonName == nil ? .plain : Caller(context), message, .call(context.call))
+            let isForLearners = ClientAPI.learnerMethods.contains(method)
+            server.router.unary(method) { [unowned self] context, message in
+                let caller = context.hasNoMetadata && context.peer.commonName == nil ? .plain : Caller(context)
+                if isRestricted, let refusal = refusal(caller, method, message, isForLearners: isForLearners) {
+                    return server.finish(context.call, refusal)
+                }
+                if caller.requiresLeader, !member.hasLeader { return server.finish(context.call, EtcdError.noLeader) }
+                serve(caller, message, .call(context.call))
             }
         }
         for (method, open) in streams.sorted(by: { $0.key < $1.key }) {
+            let isForLearners = ClientAPI.learnerMethods.contains(method)
             server.router.stream(method) { [unowned self] context in
-                GRPCStream(Caller(context), GRPCOutlet(server, context.call), open)
+                let caller = Caller(context)
+                let outlet = GRPCOutlet(server, context.call)
+                if isRestricted, !isForLearners { return RefusedStream(outlet, EtcdError.notSupportedForLearner) }
+                if caller.requiresLeader, !member.hasLeader { return RefusedStream(outlet, EtcdError.noLeader) }
+                let stream = GRPCStream(caller, outlet, open)
+                if caller.requiresLeader { leaderStreams.append(WeakStream(stream: stream, outlet: outlet)) }
+                return stream
             }
+        }
+        watchLeader()
+    }
+
+    // MARK: Learners
+
+    private static let learnerMethods: Set<String> = [
+        "/etcdserverpb.KV/Range", "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Snapshot",
+    ]
+
+    private var isRestricted: Bool { member.isLearner }
+
+    /// A learner may be behind without anybody noticing: it answers only who asks for local data.
+    private func refusal(_ caller: Caller, _ method: String, _ message: RawSpan, isForLearners: Bool) -> GRPCStatus? {
+        guard isForLearners else { return EtcdError.notSupportedForLearner }
+        guard method == "/etcdserverpb.KV/Range" else { return nil }
+        guard let request = try? RangeRequestView(decoding: message), request.serializable else {
+            return EtcdError.notSupportedForLearner
+        }
+        return nil
+    }
+
+    // MARK: Streams that ask for a leader
+
+    /// They end when there has been none for three election timeouts.
+    private func watchLeader() {
+        member.loop.schedule(after: member.settings.electionTimeout) { [weak self] in
+            guard let self, !member.isStopped else { return }
+            leaderlessChecks = member.hasLeader ? 0 : leaderlessChecks + 1
+            leaderStreams.removeAll { $0.stream == nil }
+            if leaderlessChecks >= 3 {
+                let ended = leaderStreams
+                leaderStreams = []
+                for entry in ended {
+                    guard let stream = entry.stream else { continue }
+                    stream.cancelled()
+                    entry.outlet.finish(EtcdError.noLeader)
+                }
+            }
+            watchLeader()
         }
     }
 
@@ -163,6 +218,34 @@ final class GRPCOutlet: StreamOutlet {
     func send(_ encode: (inout Bytes) -> Void) -> Int? { server.send(call, encode) }
     func finish(_ status: GRPCStatus) { server.finish(call, status) }
     func notifyWritable() { server.notifyWritable(call) }
+}
+
+private struct WeakStream {
+    weak var stream: GRPCStream?
+    let outlet: GRPCOutlet
+}
+
+/// Ends at the first event: the call is being handed over when it is made.
+private final class RefusedStream: StreamHandler {
+    private let outlet: GRPCOutlet
+    private let status: GRPCStatus
+    private var isOver = false
+
+    init(_ outlet: GRPCOutlet, _ status: GRPCStatus) {
+        self.outlet = outlet
+        self.status = status
+    }
+
+    private func end() {
+        guard !isOver else { return }
+        isOver = true
+        outlet.finish(status)
+    }
+
+    func message(_ message: RawSpan) { end() }
+    func halfClosed() { end() }
+    func cancelled() { isOver = true }
+    func writable() {}
 }
 
 final class GRPCStream: StreamHandler {

@@ -1,48 +1,51 @@
-// Members. This release serves clusters of one member: the list and the checks are complete, but a change that would
-// need a second member is refused, because nothing could replicate to it.
+// Members: the list, and the changes to it, each checked here, proposed, and checked again by everybody when it is applied.
 
 import Connections
 import Foundations
 import GRPC
+import Raft
 import State
 import Wire
 
 extension ClientAPI {
-    static let oneMemberOnly = GRPCStatus(
-        .unimplemented, "covey: this release serves clusters of one member; members cannot be added yet")
-
     func addCluster() {
         add("/etcdserverpb.Cluster/MemberList", MemberListRequest.self) {
-            [unowned self] (caller, _, reply) throws(GRPCStatus) in
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             try requireUser(caller)
-            var response = MemberListResponse()
-            response.header = header(revision: false)
-            response.members = memberList()
-            answer(reply, response)
+            guard request.linearizable else { return answer(reply, memberListResponse()) }
+            member.linearizable { [unowned self] failure in
+                if let failure { return member.respond(reply, .failure(failure)) }
+                answer(reply, memberListResponse())
+            }
         }
         add("/etcdserverpb.Cluster/MemberAdd", MemberAddRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
             guard let urls = PeerURLs.validated(request.peerURLs) else { throw EtcdError.memberBadURLs }
-            let member = State.Member(
+            let added = State.Member(
                 id: .added(peerURLs: urls, unixTime: state.clock.unixTime), peerURLs: urls, isLearner: request.isLearner)
-            try state.membership.check(.add(member))
-            throw ClientAPI.oneMemberOnly
+            try propose(.add(added), reply) { [unowned self] in
+                var response = MemberAddResponse()
+                response.header = header(revision: false)
+                response.member = Wire.Member(id: added.id.rawValue, peerURLs: urls, isLearner: added.isLearner)
+                response.members = memberList()
+                return response.encoded()
+            }
         }
         add("/etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest.self) {
-            [unowned self] (caller, request, _) throws(GRPCStatus) in
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
-            let change = Membership.Change.remove(MemberID(request.id))
-            try state.membership.check(change)
-            try state.membership.checkReconfiguration(change) { _ in true }
-            throw ClientAPI.oneMemberOnly
+            try propose(.remove(MemberID(request.id)), reply) { [unowned self] in
+                var response = MemberRemoveResponse()
+                response.header = header(revision: false)
+                response.members = memberList()
+                return response.encoded()
+            }
         }
         add("/etcdserverpb.Cluster/MemberUpdate", MemberUpdateRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
-            let change = Membership.Change.update(MemberID(request.id), peerURLs: request.peerURLs)
-            try state.membership.check(change)
-            propose(change, reply) { [unowned self] in
+            try propose(.update(MemberID(request.id), peerURLs: request.peerURLs), reply) { [unowned self] in
                 var response = MemberUpdateResponse()
                 response.header = header(revision: false)
                 response.members = memberList()
@@ -50,11 +53,26 @@ extension ClientAPI {
             }
         }
         add("/etcdserverpb.Cluster/MemberPromote", MemberPromoteRequest.self) {
-            [unowned self] (caller, request, _) throws(GRPCStatus) in
+            [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
-            try state.membership.check(.promote(MemberID(request.id)))
-            throw EtcdError.learnerNotReady
+            promote(MemberID(request.id)) { [unowned self] result in
+                member.respond(
+                    reply,
+                    result.map { _ in
+                        var response = MemberPromoteResponse()
+                        response.header = header(revision: false)
+                        response.members = memberList()
+                        return response.encoded()
+                    })
+            }
         }
+    }
+
+    private func memberListResponse() -> MemberListResponse {
+        var response = MemberListResponse()
+        response.header = header(revision: false)
+        response.members = memberList()
+        return response
     }
 
     func memberList() -> [Wire.Member] {
@@ -65,7 +83,42 @@ extension ClientAPI {
         }
     }
 
-    private func propose(_ change: Membership.Change, _ reply: Reply, _ done: @escaping () -> Bytes) {
+    /// Only the leader knows how far a learner is; any other member asks it to promote.
+    func promote(_ id: MemberID, _ done: @escaping (Result<Bytes, GRPCStatus>) -> Void) {
+        guard member.isLeader else {
+            return forward("/members/promote/\(id.rawValue)", body: []) { answer in
+                switch answer {
+                case .success(let answer) where answer.status == 200: done(.success(answer.body))
+                case .success(let answer): done(.failure(ClientAPI.promotionFailure(answer)))
+                case .failure(let status): done(.failure(status))
+                }
+            }
+        }
+        do throws(GRPCStatus) {
+            let change = Membership.Change.promote(id)
+            try state.membership.check(change)
+            guard member.isInSync(id) == true else { throw EtcdError.learnerNotReady }
+            try propose(change, .body(done)) { [] }
+        } catch { done(.failure(error)) }
+    }
+
+    /// The leader's answer over HTTP as what it said.
+    private static func promotionFailure(_ answer: PeerResponse) -> GRPCStatus {
+        let texts: [(String, GRPCStatus)] = [
+            ("ID not found", EtcdError.memberNotFound), ("in sync with leader", EtcdError.learnerNotReady),
+            ("can only promote a learner member", EtcdError.memberNotLearner),
+            ("re-configuration failed", EtcdError.notEnoughStartedMembers), ("unhealthy", EtcdError.unhealthy),
+        ]
+        return texts.first { answer.text.contains($0.0) }?.1 ?? GRPCStatus(.unknown, answer.text)
+    }
+
+    private func propose(
+        _ change: Membership.Change, _ reply: Reply, _ done: @escaping () -> Bytes
+    ) throws(GRPCStatus) {
+        try state.membership.check(change)
+        if member.settings.strictReconfiguration {
+            try state.membership.checkReconfiguration(change) { member.isConnected($0) }
+        }
         let entry = change.entry(isLearner: state.membership[change.id]?.isLearner ?? false)
         var message = RaftPB.ConfChange()
         message.id = member.registerID(
@@ -73,26 +126,42 @@ extension ClientAPI {
         message.type = .init(rawValue: entry.kind)
         message.nodeId = change.id.rawValue
         message.context = entry.context
-        member.proposeEntry(kind: 1, message.encoded())
+        member.proposeEntry(kind: .confChange, message.encoded())
     }
 
-    /// Tells the cluster this member's name and client URLs, once it serves.
-    package func publish(name: String, clientURLs: [String]) {
-        guard var own = state.membership[member.identity.member] else { return }
-        if own.name == name && own.clientURLs == clientURLs { return }
-        own.name = name
-        own.clientURLs = clientURLs
-        member.proposeEntry(kind: 0, LegacyEntry.publish(requestID: member.registerID(.body { _ in }), own))
+    // MARK: Asking the leader
+
+    /// A request to the leader's peer port, tried again until there is a leader that answers, or the time is over.
+    func forward(
+        _ path: String, body: Bytes, _ done: @escaping (Result<PeerResponse, GRPCStatus>) -> Void
+    ) {
+        forward(path, body: body, until: member.loop.now + member.settings.requestTimeout, done)
     }
 
-    /// The cluster's version follows its only member's.
-    package func decideVersion() {
-        let own = state.settings.serverVersion.release
-        guard
-            let version = ClusterVersion.decide(
-                current: state.membership.version, members: [own], downgradeTarget: nil)
-        else { return }
-        member.proposeEntry(
-            kind: 0, LegacyEntry.clusterVersion(requestID: member.registerID(.body { _ in }), version))
+    private func forward(
+        _ path: String, body: Bytes, until deadline: UInt64, _ done: @escaping (Result<PeerResponse, GRPCStatus>) -> Void
+    ) {
+        guard !member.isStopped else { return done(.failure(EtcdError.stopped)) }
+        let now = member.loop.now
+        guard now < deadline else {
+            return done(.failure(member.hasLeader ? EtcdError.timeout : EtcdError.noLeader))
+        }
+        func again() {
+            member.loop.schedule(after: 50_000_000) { [weak self] in
+                self?.forward(path, body: body, until: deadline, done)
+            }
+        }
+        guard let transport = member.transport, let leader = state.membership[member.leader], leader.id != member.identity.member
+        else { return again() }
+        let request = PeerRequest(
+            leader.peerURLs, path, method: "POST", body: body, contentType: "application/protobuf",
+            timeout: min(deadline - now, 1_000_000_000))
+        transport.fetch(request) { answer in
+            switch answer {
+            case .failure: again()
+            case .success(let response) where response.status == 408 || response.text == "not a primary lessor": again()
+            case .success(let response): done(.success(response))
+            }
+        }
     }
 }

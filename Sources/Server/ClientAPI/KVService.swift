@@ -1,5 +1,6 @@
-// Keys. Reads are answered at once from applied state: a single member has applied everything it acknowledged. Writes are
-// checked (in the order in which clients see the errors) and proposed.
+// Keys. Reads are answered from applied state: at once when they are serializable or this member is the only voter, else
+// when the leader has confirmed how far that must be. Writes are checked (in the order in which clients see the errors)
+// and proposed.
 
 import Connections
 import Foundations
@@ -31,6 +32,31 @@ extension ClientAPI {
     private func undecodable(_ error: WireError) -> GRPCStatus { EtcdError.undecodableRequest("\(error)") }
 
     private func range(_ caller: Caller, _ message: RawSpan, _ reply: Reply) {
+        if member.readsAtOnce { return rangeNow(caller, message, reply) }
+        failing(reply) { () throws(GRPCStatus) in
+            let isSerializable: Bool
+            do {
+                let request = try RangeRequestView(decoding: message)
+                try RequestChecks.range(request)
+                isSerializable = request.serializable
+            } catch let error as WireError { throw undecodable(error) } catch let error as GRPCStatus { throw error } catch {
+                unreachable("\(error)")
+            }
+            if isSerializable { return rangeNow(caller, message, reply) }
+            later(message, reply) { [unowned self] message in rangeNow(caller, message, reply) }
+        }
+    }
+
+    /// Answers once this member has applied everything that was acknowledged anywhere before now.
+    private func later(_ message: RawSpan, _ reply: Reply, _ answer: @escaping (RawSpan) -> Void) {
+        let copy = Bytes(message)
+        member.linearizable { [unowned self] failure in
+            if let failure { return member.respond(reply, .failure(failure)) }
+            answer(copy.rawSpan)
+        }
+    }
+
+    private func rangeNow(_ caller: Caller, _ message: RawSpan, _ reply: Reply) {
         switch reply {
         case .call(let call):
             server.replyOrFail(call) { (output) throws(GRPCStatus) in try answerRange(caller, message, &output) }
@@ -92,18 +118,37 @@ extension ClientAPI {
             try RequestChecks.txn(message, operationsMax: member.settings.maxTxnOperations)
             let identity = try identify(caller)
             if TxnRules.isReadOnly(message) {
-                if case .call(let call) = reply {
-                    return server.replyOrFail(call) { (output) throws(GRPCStatus) in
-                        try state.readOnlyTxn(message, identity, into: &output)
+                if member.readsAtOnce || TxnRules.isSerializable(message) {
+                    return try readOnlyTxn(message, identity, reply)
+                }
+                return later(message, reply) { [unowned self] message in
+                    failing(reply) { () throws(GRPCStatus) in try readOnlyTxn(message, try identify(caller), reply) }
+                }
+            }
+            do throws(GRPCStatus) { try state.checkTxnProposal(message, identity) } catch {
+                guard error == EtcdError.futureRevision, !member.readsAtOnce else { throw error }
+                // The revision may be there already, only not here yet.
+                return later(message, reply) { [unowned self] message in
+                    failing(reply) { () throws(GRPCStatus) in
+                        let identity = try identify(caller)
+                        try state.checkTxnProposal(message, identity)
+                        member.propose(RequestKind.txn, message, identity: identity, reply)
                     }
                 }
-                var output: Bytes = []
-                try state.readOnlyTxn(message, identity, into: &output)
-                return member.respond(reply, .success(output))
             }
-            try state.checkTxnProposal(message, identity)
             member.propose(RequestKind.txn, message, identity: identity, reply)
         }
+    }
+
+    private func readOnlyTxn(_ message: RawSpan, _ identity: Identity, _ reply: Reply) throws(GRPCStatus) {
+        if case .call(let call) = reply {
+            return server.replyOrFail(call) { (output) throws(GRPCStatus) in
+                try state.readOnlyTxn(message, identity, into: &output)
+            }
+        }
+        var output: Bytes = []
+        try state.readOnlyTxn(message, identity, into: &output)
+        member.respond(reply, .success(output))
     }
 
     /// Refuses what would outgrow the quota; the first refusal raises the alarm.
@@ -142,10 +187,24 @@ private final class RangeStream: ServiceStream {
             {
                 throw GRPCStatus(.unimplemented, "etcdserver: RangeStream does not support revision filters")
             }
-            try api.state.authoriseRange(request, try api.identify(caller))
-            cursor = try api.state.kv.openRange(request.key, request.rangeEnd, options)
-            step()
-        } catch let error as GRPCStatus { end(error) } catch let error as KeyValueError { end(GRPCStatus(error)) } catch {
+            if request.serializable || api.member.readsAtOnce { return try begin(request, options) }
+            let copy = Bytes(message)
+            api.member.linearizable { [weak self] failure in
+                guard let self, !isOver else { return }
+                if let failure { return end(failure) }
+                do { try begin(try RangeRequestView(decoding: copy.rawSpan), options) } catch { self.failed(error) }
+            }
+        } catch { failed(error) }
+    }
+
+    private func begin(_ request: borrowing RangeRequestView, _ options: RangeOptions) throws {
+        try api.state.authoriseRange(request, try api.identify(caller))
+        cursor = try api.state.kv.openRange(request.key, request.rangeEnd, options)
+        step()
+    }
+
+    private func failed(_ error: any Error) {
+        do { throw error } catch let error as GRPCStatus { end(error) } catch let error as KeyValueError { end(GRPCStatus(error)) } catch {
             end(EtcdError.undecodableRequest("\(error)"))
         }
     }

@@ -1,4 +1,5 @@
-// Leases. Grant and revoke go through the log; keeping alive and asking do not.
+// Leases. Grant and revoke go through the log; keeping alive and asking do not: the leader, which alone knows how much
+// time is left, answers them, and other members pass them on to it.
 
 import Connections
 import Foundations
@@ -25,33 +26,68 @@ extension ClientAPI {
         }
         add("/etcdserverpb.Lease/LeaseTimeToLive", LeaseTimeToLiveRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
-            let id = LeaseID(request.id)
-            try state.authoriseTimeToLive(id, withKeys: request.keys, try identify(caller))
-            var response = LeaseTimeToLiveResponse()
-            response.header = header()
-            response.id = request.id
-            if let times = state.lessor.timeToLive(id, now: state.clock.now) {
-                response.grantedTTL = times.granted
-                response.ttl = times.remaining ?? 0
-                if request.keys { response.keys = state.lessor.sortedKeys(of: id) ?? [] }
-            } else {
-                response.ttl = -1
+            try state.authoriseTimeToLive(LeaseID(request.id), withKeys: request.keys, try identify(caller))
+            if member.isLeader { return answer(reply, timeToLive(request)) }
+            var internalRequest = LeasePB.LeaseInternalRequest()
+            internalRequest.leaseTimeToLiveRequest = request
+            forward("/leases/internal", body: internalRequest.encoded()) { [unowned self] result in
+                member.respond(
+                    reply,
+                    result.flatMap { answer in
+                        guard answer.status == 200,
+                            let decoded = try? LeasePB.LeaseInternalResponse(decoding: answer.body),
+                            var response = decoded.leaseTimeToLiveResponse
+                        else { return .failure(answer.status == 404 ? EtcdError.leaseNotFound : GRPCStatus(.unknown, answer.text)) }
+                        response.header = header()
+                        return .success(response.encoded())
+                    })
             }
-            answer(reply, response)
         }
         add("/etcdserverpb.Lease/LeaseLeases", LeaseLeasesRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in
             try state.authoriseLeases(try identify(caller))
-            var response = LeaseLeasesResponse()
-            response.header = header()
-            response.leases = state.lessor.all().map { LeaseStatus(id: $0.rawValue) }
-            answer(reply, response)
+            member.linearizable { [unowned self] failure in
+                if let failure { return member.respond(reply, .failure(failure)) }
+                var response = LeaseLeasesResponse()
+                response.header = header()
+                response.leases = state.lessor.all().map { LeaseStatus(id: $0.rawValue) }
+                answer(reply, response)
+            }
         }
         add(stream: "/etcdserverpb.Lease/LeaseKeepAlive") { [unowned self] caller, outlet in
             KeepAliveStream(self, caller, outlet)
         }
         member.onLeaseRevoked = { [unowned self] lease in
             for stream in expiring.removeValue(forKey: lease) ?? [] { stream.value?.revoked(lease) }
+        }
+    }
+
+    func timeToLive(_ request: LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse {
+        let id = LeaseID(request.id)
+        var response = LeaseTimeToLiveResponse()
+        response.header = header()
+        response.id = request.id
+        if let times = state.lessor.timeToLive(id, now: state.clock.now) {
+            response.grantedTTL = times.granted
+            response.ttl = times.remaining ?? 0
+            if request.keys { response.keys = state.lessor.sortedKeys(of: id) ?? [] }
+        } else {
+            response.ttl = -1
+        }
+        return response
+    }
+
+    /// One renewal, here or at the leader. The answer's TTL is 0 for a lease that is not there.
+    func renew(_ id: LeaseID, _ done: @escaping (Result<Int64, GRPCStatus>) -> Void) {
+        forward("/leases", body: LeaseKeepAliveRequest(id: id.rawValue).encoded()) { result in
+            done(
+                result.flatMap { answer in
+                    if answer.status == 404 { return .success(0) }
+                    guard answer.status == 200, let response = try? LeaseKeepAliveResponse(decoding: answer.body) else {
+                        return .failure(GRPCStatus(.unavailable, answer.text))
+                    }
+                    return .success(response.ttl)
+                })
         }
     }
 
@@ -74,6 +110,7 @@ final class KeepAliveStream: ServiceStream {
     private let outlet: any StreamOutlet
     private var waiting: [LeaseID] = []
     private var hasEnded = false
+    private var isForwarding = false
     private var isOver = false
 
     init(_ api: ClientAPI, _ caller: Caller, _ outlet: any StreamOutlet) {
@@ -98,7 +135,7 @@ final class KeepAliveStream: ServiceStream {
             switch api.state.lessor.renew(id, now: api.state.clock.now) {
             case .renewed(let ttl, _): answer(id, ttl)
             case .unknown: answer(id, 0)
-            case .notLeader: return end(EtcdError.noLeader)
+            case .notLeader: return askLeader(id)
             case .expiring:
                 api.expiring[id, default: []].append(WeakKeepAlive(value: self))
                 return
@@ -108,8 +145,23 @@ final class KeepAliveStream: ServiceStream {
         if hasEnded && waiting.isEmpty { end(.ok) }
     }
 
+    private func askLeader(_ id: LeaseID) {
+        guard !isForwarding else { return }
+        isForwarding = true
+        api.renew(id) { [weak self] result in
+            guard let self, !isOver else { return }
+            isForwarding = false
+            switch result {
+            case .failure(let status): return end(status)
+            case .success(let ttl): answer(id, ttl)
+            }
+            waiting.removeFirst()
+            step()
+        }
+    }
+
     func revoked(_ lease: LeaseID) {
-        if waiting.first == lease { step() }
+        if waiting.first == lease && !isForwarding { step() }
     }
 
     private func answer(_ id: LeaseID, _ ttl: Int64) {

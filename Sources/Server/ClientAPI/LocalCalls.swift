@@ -60,7 +60,7 @@ extension ClientAPI {
     /// One keep-alive for the lease, as every call that names one begins with.
     func touch(_ lease: Int64) {
         guard lease != 0 else { return }
-        _ = state.lessor.renew(LeaseID(lease), now: state.clock.now)
+        if case .notLeader = state.lessor.renew(LeaseID(lease), now: state.clock.now) { renew(LeaseID(lease)) { _ in } }
     }
 
     /// The lease that was named, or a fresh one of 60 seconds.

@@ -52,10 +52,13 @@ extension ClientAPI {
         add("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
+            guard member.isLeader else { throw EtcdError.notLeader }
             guard let target = state.membership[MemberID(request.targetID)], !target.isLearner else {
                 throw EtcdError.badLeaderTransferee
             }
-            answer(reply, MoveLeaderResponse())
+            moveLeader(to: target.id) { [unowned self] result in
+                member.respond(reply, result.map { MoveLeaderResponse().encoded() })
+            }
         }
         add("/etcdserverpb.Maintenance/Downgrade", DowngradeRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
@@ -73,11 +76,12 @@ extension ClientAPI {
         response.version = member.settings.serverVersion
         response.dbSize = Int64(member.store.allocatedBytes)
         response.dbSizeInUse = Int64(member.store.usedBytes)
-        response.leader = member.identity.member.rawValue
+        response.leader = member.leader.rawValue
+        response.isLearner = member.isLearner
         response.raftIndex = member.committed
         response.raftTerm = member.term
         response.raftAppliedIndex = state.appliedIndex
-        response.errors = state.alarms.list().map { alarm in
+        response.errors = (member.hasLeader ? [] : [EtcdError.noLeader.message]) + state.alarms.list().map { alarm in
             "memberID:\(alarm.member) alarm:\(alarm.type == .nospace ? "NOSPACE" : alarm.type == .corrupt ? "CORRUPT" : "NONE") "
         }
         response.dbSizeQuota = Int64(member.settings.quotaBytes ?? 0)
@@ -89,24 +93,44 @@ extension ClientAPI {
         return response
     }
 
-    /// Hashes in slices between turns, so that a large store does not hold up others.
-    private func hash(_ revision: Int64, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
-        do throws(KeyValueError) {
-            let job = try state.kv.beginHash(revision)
-            continueHash(job, reply, done)
-        } catch { member.respond(reply, .failure(GRPCStatus(error))) }
+    /// The leader hands over and waits until the other one leads.
+    private func moveLeader(to target: MemberID, _ done: @escaping (Result<Void, GRPCStatus>) -> Void) {
+        guard target != member.identity.member else { return done(.success(())) }
+        let deadline = member.loop.now + member.settings.requestTimeout
+        member.transferLeadership(to: target)
+        func look() {
+            if member.leader == target { return done(.success(())) }
+            guard member.loop.now < deadline, !member.isStopped else { return done(.failure(EtcdError.timeoutLeaderTransfer)) }
+            member.loop.schedule(after: member.settings.heartbeat / 2, look)
+        }
+        look()
     }
 
-    private func continueHash(_ job: HashJob, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
+    /// Hashes in slices between turns, so that a large store does not hold up others.
+    private func hash(_ revision: Int64, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
+        hash(revision) { [unowned self] result in member.respond(reply, result.map(done)) }
+    }
+
+    func hash(_ revision: Int64, _ done: @escaping (Result<StoreHash, GRPCStatus>) -> Void) {
+        do throws(KeyValueError) {
+            continueHash(try state.kv.beginHash(revision), state.kv, done)
+        } catch { done(.failure(GRPCStatus(error))) }
+    }
+
+    private func continueHash(
+        _ job: HashJob, _ kv: KeyValueStore, _ done: @escaping (Result<StoreHash, GRPCStatus>) -> Void
+    ) {
+        // A snapshot may have replaced the store in between.
+        guard kv === state.kv else { return done(.failure(EtcdError.timeout)) }
         var job = job
         do throws(KeyValueError) {
-            if let result = try state.kv.hashStep(&job, budget: 20_000) {
-                member.respond(reply, .success(done(result)))
+            if let result = try kv.hashStep(&job, budget: 20_000) {
+                done(.success(result))
             } else {
                 let next = job
-                member.loop.schedule(after: 0) { [weak self] in self?.continueHash(next, reply, done) }
+                member.loop.schedule(after: 0) { [weak self] in self?.continueHash(next, kv, done) }
             }
-        } catch { member.respond(reply, .failure(GRPCStatus(error))) }
+        } catch { done(.failure(GRPCStatus(error))) }
     }
 
     private func downgrade(_ request: DowngradeRequest, _ reply: Reply) throws(GRPCStatus) {

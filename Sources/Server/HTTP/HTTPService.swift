@@ -51,29 +51,38 @@ package final class HTTPService {
             if Gateway.isGatewayPath(path) { return gateway.serve(request, call, peer, common) }
             if path == "/v3" { return respond(call, PlainResponse(301, [("Location", "/v3/")], ""), common) }
         }
-        if let response = observability(request, path) { respond(call, response, common) } else {
-            respond(call, .notFound, common)
+        observability(request, path) { [unowned self] response in respond(call, response ?? .notFound, common) }
+    }
+
+    /// The metrics listeners' part: health and metrics.
+    package func serveObservability(_ request: HTTPRequest, _ call: Call, on server: GRPCServer) {
+        observability(request, request.path) { response in
+            let response = response ?? .notFound
+            server.respond(call, status: response.status, headers: response.headers, body: Bytes(response.body.utf8))
         }
     }
 
-    /// What the metrics listeners serve too.
-    private func observability(_ request: HTTPRequest, _ path: String) -> PlainResponse? {
+    /// Nil: there is no such page.
+    private func observability(_ request: HTTPRequest, _ path: String, _ done: @escaping (PlainResponse?) -> Void) {
         func get(_ body: () -> PlainResponse) -> PlainResponse { request.method == "GET" ? body() : .methodNotAllowed() }
         switch path {
-        case "/version": return get { version() }
-        case "/health": return get { health(request) }
-        case "/metrics": return PlainResponse(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], metrics())
-        case "/debug/vars": return get { variables() }
-        case "/livez": return get { checks(HealthCheck.live, request) }
-        case "/readyz": return get { checks(HealthCheck.ready, request) }
+        case "/version": return done(get { version() })
+        case "/metrics":
+            return done(PlainResponse(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], metrics()))
+        case "/debug/vars": return done(get { variables() })
+        case "/health":
+            guard request.method == "GET" else { return done(.methodNotAllowed()) }
+            return health(request, done)
+        case "/livez": return checks(HealthCheck.live, request, done)
+        case "/readyz": return checks(HealthCheck.ready, request, done)
         default:
             for (prefix, all) in [("/livez/", HealthCheck.live), ("/readyz/", HealthCheck.ready)] where path.hasPrefix(prefix) {
                 guard let check = HealthCheck(rawValue: String(path.dropFirst(prefix.count))), all.contains(check) else {
-                    return nil
+                    return done(nil)
                 }
-                return get { HealthCheck.response([check], facts(), verbose: !request.queryValues("verbose").isEmpty) }
+                return checks([check], request, done)
             }
-            return nil
+            done(nil)
         }
     }
 
@@ -82,25 +91,41 @@ package final class HTTPService {
         return .json("{\"etcdserver\":\"\(api.member.settings.serverVersion)\",\"etcdcluster\":\"\(cluster)\"}")
     }
 
-    private func health(_ request: HTTPRequest) -> PlainResponse {
+    private func health(_ request: HTTPRequest, _ done: @escaping (PlainResponse?) -> Void) {
         let serializable = request.queryValues("serializable").last == "true"
-        let reason = HealthEndpoint.reason(facts(), serializable: serializable, exclude: request.queryValues("exclude"))
-        if reason == nil { healthSuccesses += 1 } else { healthFailures += 1 }
-        return HealthEndpoint.response(reason: reason)
+        let exclude = request.queryValues("exclude")
+        // What fails already needs no read.
+        let early = HealthEndpoint.reason(facts(nil), serializable: serializable, exclude: exclude)
+        gather(linearizable: !serializable && early == nil) { [unowned self] facts in
+            let reason = HealthEndpoint.reason(facts, serializable: serializable, exclude: exclude)
+            if reason == nil { healthSuccesses += 1 } else { healthFailures += 1 }
+            done(HealthEndpoint.response(reason: reason))
+        }
     }
 
-    private func checks(_ checks: [HealthCheck], _ request: HTTPRequest) -> PlainResponse {
+    private func checks(_ checks: [HealthCheck], _ request: HTTPRequest, _ done: @escaping (PlainResponse?) -> Void) {
+        guard request.method == "GET" else { return done(.methodNotAllowed()) }
         let excluded = request.queryValues("exclude")
-        return HealthCheck.response(
-            checks.filter { !excluded.contains($0.rawValue) }, facts(), verbose: !request.queryValues("verbose").isEmpty)
+        let left = checks.filter { !excluded.contains($0.rawValue) }
+        let verbose = !request.queryValues("verbose").isEmpty
+        gather(linearizable: left.contains(.linearizableRead)) { facts in
+            done(HealthCheck.response(left, facts, verbose: verbose))
+        }
     }
 
-    private func facts() -> HealthFacts {
+    private func gather(linearizable: Bool, _ done: @escaping (HealthFacts) -> Void) {
+        guard linearizable else { return done(facts(nil)) }
+        api.member.linearizable { [unowned self] failure in done(facts(failure?.message)) }
+    }
+
+    private func facts(_ linearizableRead: String?) -> HealthFacts {
         let alarms: [HealthFacts.AlarmKind] = api.state.alarms.list().map { alarm in
             alarm.type == .nospace ? .noSpace : alarm.type == .corrupt ? .corrupt : .unknown
         }
-        let failure = api.member.isStopped ? EtcdError.stopped.message : nil
-        return HealthFacts(alarms: alarms, serializableRead: failure, linearizableRead: failure)
+        let stopped = api.member.isStopped ? EtcdError.stopped.message : nil
+        return HealthFacts(
+            alarms: alarms, hasLeader: api.member.hasLeader, isLearner: api.member.isLearner, serializableRead: stopped,
+            linearizableRead: stopped ?? linearizableRead)
     }
 
     private func variables() -> PlainResponse {
@@ -110,9 +135,20 @@ package final class HTTPService {
         writer.endArray()
         let arguments = String(decoding: writer.bytes, as: UTF8.self)
         let id = api.member.identity.member
+        let role =
+            switch api.member.raftRole {
+            case .follower: "StateFollower"
+            case .preCandidate: "StatePreCandidate"
+            case .candidate: "StateCandidate"
+            case .leader: "StateLeader"
+            }
+        let progress = api.member.peerStatus.map { peer in
+            "\"\(peer.id)\":{\"match\":\(peer.match),\"next\":\(peer.next),\"state\":\"\(peer.state)\"}"
+        }
         let raft =
-            "{\"id\":\"\(id)\",\"term\":\(api.member.term),\"vote\":\"\(id)\",\"commit\":\(api.member.committed),"
-            + "\"lead\":\"\(id)\",\"raftState\":\"StateLeader\",\"applied\":\(api.state.appliedIndex),\"progress\":{}}"
+            "{\"id\":\"\(id)\",\"term\":\(api.member.term),\"vote\":\"\(api.member.vote)\",\"commit\":\(api.member.committed),"
+            + "\"lead\":\"\(api.member.leader)\",\"raftState\":\"\(role)\",\"applied\":\(api.state.appliedIndex),"
+            + "\"progress\":{\(progress.joined(separator: ","))}}"
         return PlainResponse(
             200, [("Content-Type", "application/json; charset=utf-8")],
             "{\n\"cmdline\": \(arguments),\n\"file_descriptor_limit\": \(Process.descriptorLimit()),\n"

@@ -1,5 +1,5 @@
-// How a member comes to be: a fresh directory is made into the first member of a new cluster, an existing one is opened
-// and the log replayed from where the store stands.
+// How a member comes to be: a fresh directory becomes a member of a new cluster or of one that is there, an existing one is
+// opened. What the log holds beyond the store is applied by the member itself, once it knows what is committed.
 
 import DiskLog
 import FileFormats
@@ -8,6 +8,7 @@ import Glibc
 import Linux
 import LMDBStore
 import MVCC
+import Raft
 import State
 import Wire
 
@@ -16,7 +17,9 @@ package enum BootError: Error, CustomStringConvertible {
     case log(LogError)
     case store(StoreError)
     case restore(RestoreError)
-    case halted(HaltReason)
+    case image(ImageLoadError)
+    case document(SnapshotDocumentError)
+    case disk(DiskError)
     case refused(String)
 
     package var description: String {
@@ -25,7 +28,9 @@ package enum BootError: Error, CustomStringConvertible {
         case .log(let error): "\(error)"
         case .store(let error): "\(error)"
         case .restore(let error): "\(error)"
-        case .halted(let reason): "\(reason)"
+        case .image(let error): "\(error)"
+        case .document(let error): "\(error)"
+        case .disk(let error): "\(error)"
         case .refused(let reason): reason
         }
     }
@@ -42,6 +47,10 @@ package struct InitialCluster: Sendable {
         self.members = members
         self.ownName = ownName
     }
+
+    /// Ids in the order of `members`.
+    package var ids: [MemberID] { members.map { MemberID.atBootstrap(peerURLs: $0.peerURLs, token: token) } }
+    package var clusterID: ClusterID { ClusterID(bootstrapMembers: ids) }
 }
 
 /// Everything a member needs to run, opened and consistent.
@@ -52,142 +61,223 @@ struct OpenedMember {
     var log: DiskLog
     var store: LMDBStore
     var state: StateMachine
-    var term: Term
-    var lastIndex: LogIndex
+    var restart: RaftNode.Restart
     var snapshotIndex: LogIndex
-    var isNew: Bool
-    var replayed: Int
+    var snapshotIndexes: [LogIndex]
+    var makeState: (LMDBStore) throws(RestoreError) -> StateMachine
+    var openStore: (_ generation: Int) throws(StoreError) -> LMDBStore
+    var notes: [String]
+}
+
+/// What the state machine needs to be made, again and again.
+package struct StateParts {
+    package var settings: (inout StateMachine.Settings) -> Void
+    package var hasher: any PasswordHasher
+    package var signer: (any TokenSigner)?
+
+    package init(
+        hasher: any PasswordHasher, signer: (any TokenSigner)?, settings: @escaping (inout StateMachine.Settings) -> Void
+    ) {
+        self.settings = settings
+        self.hasher = hasher
+        self.signer = signer
+    }
+}
+
+/// A data directory, locked, before there is a member.
+package struct BootDirectory {
+    let directory: DataDirectory
+    let lock: DirectoryLock
+    /// There is no member in it yet.
+    package let isNew: Bool
+
+    package init(_ root: String, wal: String?) throws(BootError) {
+        directory = DataDirectory(root, wal: wal)
+        do throws(DataDirectoryError) { lock = try directory.prepare() } catch { throw .directory(error) }
+        isNew = !DiskLog.exists(directory.wal)
+    }
+
+    package var permissionWarning: String? { directory.permissionWarning }
+    package var snapshotDirectory: String { directory.snap.path }
+
+    /// The first boot of a new cluster: the log holds one membership entry per member, as every member of it writes them
+    /// for itself, to the byte.
+    package func create(_ cluster: InitialCluster) throws(BootError) {
+        let ids = cluster.ids
+        guard let own = cluster.members.firstIndex(where: { $0.name == cluster.ownName }) else {
+            throw .refused("couldn't find local name \"\(cluster.ownName)\" in the initial cluster configuration")
+        }
+        var records: [LogEntry] = []
+        for (number, i) in ids.indices.sorted(by: { ids[$0] < ids[$1] }).enumerated() {
+            let member = State.Member(id: ids[i], peerURLs: cluster.members[i].peerURLs, name: cluster.members[i].name)
+            var change = RaftPB.ConfChange()
+            change.type = .confChangeAddNode
+            change.nodeId = ids[i].rawValue
+            change.context = member.additionContext
+            records.append(LogEntry(term: 1, index: LogIndex(number + 1), kind: 1, data: change.encoded()))
+        }
+        try create(
+            LogIdentity(member: ids[own], cluster: cluster.clusterID), records,
+            LogState(term: 1, vote: .none, commit: LogIndex(ids.count)))
+    }
+
+    /// A member that joins: nothing but who it is; the rest comes from the leader.
+    package func create(joining identity: LogIdentity) throws(BootError) { try create(identity, [], nil) }
+
+    private func create(_ identity: LogIdentity, _ entries: [LogEntry], _ state: LogState?) throws(BootError) {
+        var encoder = WALEncoder()
+        var head: Bytes = []
+        WALEncoder.appendChecksum(0, to: &head)
+        encoder.append(identity, to: &head)
+        encoder.append(LogSnapshot(), to: &head)
+        for entry in entries { encoder.append(entry, to: &head) }
+        if let state { encoder.append(state, to: &head) }
+        do throws(LogError) { try DiskLog.create(directory.wal, firstSegment: head) } catch { throw .log(error) }
+    }
 }
 
 package enum Boot {
-    /// Opens `dataDirectory`, or makes it. `post` hands completions of the log's and the store's threads to the loop.
-    package static func member(
-        settings: Member.Settings, walDirectory: String?, cluster: InitialCluster, stateSettings: (inout StateMachine.Settings) -> Void,
-        hasher: any PasswordHasher, signer: (any TokenSigner)?, loop: EventLoop, progress: (String) -> Void = { _ in }
+    /// Opens the member that lives in a directory.
+    package static func open(
+        _ boot: BootDirectory, settings: Member.Settings, parts: StateParts, forceNewCluster: Bool = false,
+        loop: EventLoop, note: (String) -> Void = { _ in }
     ) throws(BootError) -> Member {
         let relay = CompletionRelay()
-        let opened = try open(settings, walDirectory, cluster, stateSettings, hasher, signer, loop, relay, progress)
+        let opened = try open(boot, parts, forceNewCluster, loop, relay)
+        for text in opened.notes { note(text) }
         let member = Member(opened: opened, loop: loop, settings: settings)
         relay.member = member
         return member
     }
 
     private static func open(
-        _ settings: Member.Settings, _ walDirectory: String?, _ cluster: InitialCluster,
-        _ stateSettings: (inout StateMachine.Settings) -> Void, _ hasher: any PasswordHasher,
-        _ signer: (any TokenSigner)?, _ loop: EventLoop, _ relay: CompletionRelay, _ progress: (String) -> Void
+        _ boot: BootDirectory, _ parts: StateParts, _ forceNewCluster: Bool, _ loop: EventLoop, _ relay: CompletionRelay
     ) throws(BootError) -> OpenedMember {
-        let directory = DataDirectory(settings.dataDirectory, wal: walDirectory)
-        let lock: DirectoryLock
-        do throws(DataDirectoryError) { lock = try directory.prepare() } catch { throw .directory(error) }
-        let isNew = !DiskLog.exists(directory.wal)
-        if isNew { try create(directory, cluster) }
-
+        let directory = boot.directory
+        var notes: [String] = []
         let log: DiskLog
         let recovered: RecoveredLog
         let snapshot: SnapFile?
+        let snapshotIndexes: [LogIndex]
         let mailbox = loop.mailbox
         do throws(LogError) {
-            (log, recovered, snapshot, _) = try DiskLog.open(directory.wal, newestOf: directory.snap) { ticket, error in
+            let broken: [LogDamage]
+            (log, recovered, snapshot, broken) = try DiskLog.open(directory.wal, newestOf: directory.snap) { ticket, error in
                 mailbox.post { relay.member?.logSynced(ticket, error) }
             }
+            notes += broken.map { "a snapshot file is not used: \($0)" }
+            if let repair = recovered.repair { notes.append("\(repair)") }
+            snapshotIndexes = try directory.snap.names().map(\.index).reversed()
         } catch { throw .log(error) }
         let mark = snapshot.map { LogSnapshot(index: $0.index, term: $0.term, confState: $0.confState) } ?? LogSnapshot()
-        if !LMDBStore.exists(directory.store) {
-            // A crash between making the log and making the store; a log that has gone on without one is damage.
-            guard mark.index == 0 else {
-                throw .refused("\(directory.store) is missing; restore the member from a backup, or replace it")
+
+        let openStore = { (generation: Int) throws(StoreError) -> LMDBStore in
+            try LMDBStore.open(directory.store) { number, error in
+                mailbox.post { relay.member?.batchCommitted(number, generation: generation, error) }
             }
-            do throws(StoreError) { try LMDBStore.create(directory.store) } catch { throw .store(error) }
         }
-        let store: LMDBStore
-        do throws(StoreError) {
-            store = try LMDBStore.open(directory.store) { number, error in
-                mailbox.post { relay.member?.batchCommitted(number, error) }
-            }
-        } catch { throw .store(error) }
         var ownSettings = StateMachine.Settings(member: recovered.identity.member, cluster: recovered.identity.cluster)
-        stateSettings(&ownSettings)
-        let state: StateMachine
-        do throws(RestoreError) {
-            state = try StateMachine(store, settings: ownSettings, hasher: hasher, signer: signer)
-        } catch { throw .restore(error) }
-        guard state.appliedIndex >= mark.index else {
-            throw .refused(
-                "the store stands at entry \(state.appliedIndex), before the snapshot at \(mark.index): "
-                    + "it was replaced or rolled back. Restore the member from a backup, or replace it.")
+        parts.settings(&ownSettings)
+        let stateSettings = ownSettings
+        let makeState = { (store: LMDBStore) throws(RestoreError) -> StateMachine in
+            try StateMachine(store, settings: stateSettings, hasher: parts.hasher, signer: parts.signer)
         }
-        let replayed = try replay(recovered.entries, into: state, store, progress)
-        let last = recovered.entries.last
+        let (store, state) = try openState(directory, snapshot, mark, openStore, makeState, &notes)
+
+        var restart = RaftNode.Restart()
+        restart.hardState = HardState(
+            term: recovered.state?.term ?? mark.term, vote: recovered.state?.vote ?? .none,
+            commit: recovered.state?.commit ?? mark.index)
+        restart.snapshotIndex = mark.index
+        restart.snapshotTerm = mark.term
+        restart.entries = recovered.entries.map {
+            Entry(term: $0.term, index: $0.index, kind: Entry.Kind(rawValue: UInt8(clamping: $0.kind)) ?? .normal, data: $0.data)
+        }
+        restart.applied = state.appliedIndex
+        restart.confState = Raft.ConfState(
+            voters: state.membership.voters.map(\.id), learners: state.membership.members.filter(\.isLearner).map(\.id))
+        // A change of the commit index alone is not synced: what is applied is known to be committed.
+        restart.hardState.commit = max(restart.hardState.commit, state.appliedIndex)
+        if forceNewCluster { try makeAlone(&restart, recovered.identity.member, state, log) }
         return OpenedMember(
-            identity: recovered.identity, directory: directory, lock: lock, log: log, store: store, state: state,
-            term: max(recovered.state?.term ?? 0, last?.term ?? mark.term), lastIndex: max(last?.index ?? 0, mark.index),
-            snapshotIndex: mark.index, isNew: isNew, replayed: replayed)
+            identity: recovered.identity, directory: directory, lock: boot.lock, log: log, store: store, state: state,
+            restart: restart, snapshotIndex: mark.index, snapshotIndexes: snapshotIndexes, makeState: makeState,
+            openStore: openStore, notes: notes)
     }
 
-    /// A single voter's log is committed as far as it is durable.
-    private static func replay(
-        _ entries: [LogEntry], into state: StateMachine, _ store: LMDBStore, _ progress: (String) -> Void
-    ) throws(BootError) -> Int {
-        var output: Bytes = []
-        var count = 0
-        for entry in entries where entry.index > state.appliedIndex {
+    /// The store, made from a received image where a crash came between the two.
+    private static func openState(
+        _ directory: DataDirectory, _ snapshot: SnapFile?, _ mark: LogSnapshot,
+        _ openStore: (Int) throws(StoreError) -> LMDBStore, _ makeState: (LMDBStore) throws(RestoreError) -> StateMachine,
+        _ notes: inout [String]
+    ) throws(BootError) -> (LMDBStore, StateMachine) {
+        let image = directory.snap.imagePath(mark.index)
+        func open() throws(BootError) -> (LMDBStore, StateMachine) {
+            let store: LMDBStore
+            do throws(StoreError) { store = try openStore(0) } catch { throw .store(error) }
+            do throws(RestoreError) { return (store, try makeState(store)) } catch { throw .restore(error) }
+        }
+        if LMDBStore.exists(directory.store) {
+            let opened = try open()
+            if opened.1.appliedIndex >= mark.index { return opened }
+            guard Disk.exists(image) else {
+                throw .refused(
+                    "the store stands at entry \(opened.1.appliedIndex), before the snapshot at \(mark.index): "
+                        + "it was replaced or rolled back. Restore the member from a backup, or replace it.")
+            }
+            opened.1.kv.endTurn()
+        } else if mark.index == 0 {
+            // A crash between making the log and making the store.
+            do throws(StoreError) { try LMDBStore.create(directory.store) } catch { throw .store(error) }
+            return try open()
+        }
+        guard let snapshot, Disk.exists(image) else {
+            throw .refused("\(directory.store) is missing; restore the member from a backup, or replace it")
+        }
+        notes.append("restoring the store from the received snapshot \(image)")
+        let new = directory.store + ".new"
+        do throws(ImageLoadError) { try ImageLoad.load(image, into: new) } catch { throw .image(error) }
+        do throws(DiskError) {
+            try StoreSwap.swap(new: new, current: directory.store)
+            try StoreSwap.removeOld(directory.store)
+        } catch { throw .disk(error) }
+        let opened = try open()
+        do throws(SnapshotDocumentError) {
+            try opened.1.adopt(
+                snapshotDocument: snapshot.data ?? [], index: snapshot.index, term: snapshot.term)
+        } catch { throw .document(error) }
+        return opened
+    }
+
+    /// --force-new-cluster: what is left of a cluster that lost its quorum becomes a cluster of itself alone.
+    private static func makeAlone(
+        _ restart: inout RaftNode.Restart, _ own: MemberID, _ state: StateMachine, _ log: DiskLog
+    ) throws(BootError) {
+        var known = Set(state.membership.members.map(\.id))
+        for entry in restart.entries where entry.kind == .confChange && entry.index <= restart.hardState.commit {
             let data = entry.data ?? []
-            if entry.kind == 1 {
-                let applied = state.applyMembershipChange(index: entry.index, term: entry.term, data: data.rawSpan)
-                if let halt = applied.halt { throw .halted(halt) }
-                state.recordConfState(
-                    voters: state.membership.voters.map(\.id),
-                    learners: state.membership.members.filter(\.isLearner).map(\.id))
-            } else {
-                let applied = state.apply(
-                    index: entry.index, term: entry.term, data: data.rawSpan, isAwaited: false, output: &output)
-                if case .halt(let reason) = applied.effect { throw .halted(reason) }
-            }
-            count += 1
-            if count % 1_000 == 0 {
-                store.submit(state.takeBatch())
-                if store.isBacklogged { store.waitUntilCommitted() }
-                state.batchCommitted(store.committedBatch)
-                state.kv.endTurn()
-                if count % 20_000 == 0 { progress("replaying the log: entry \(entry.index) of \(entries[entries.count - 1].index)") }
-            }
+            guard let change = try? RaftPB.ConfChange(decoding: data) else { continue }
+            if change.type == .confChangeRemoveNode { known.remove(MemberID(change.nodeId)) } else { known.insert(MemberID(change.nodeId)) }
         }
-        if state.hasBatch { store.submit(state.takeBatch()) }
-        store.waitUntilCommitted()
-        state.batchCommitted(store.committedBatch)
-        state.kv.endTurn()
-        return count
-    }
-
-    /// The first member of a new cluster: its log holds one membership entry per member, as every bootstrap member
-    /// writes it for itself (raft-semantics 9).
-    private static func create(_ directory: DataDirectory, _ cluster: InitialCluster) throws(BootError) {
-        let ids = cluster.members.map { MemberID.atBootstrap(peerURLs: $0.peerURLs, token: cluster.token) }
-        guard let own = cluster.members.firstIndex(where: { $0.name == cluster.ownName }) else {
-            throw .refused("couldn't find local name \"\(cluster.ownName)\" in the initial cluster configuration")
-        }
-        guard cluster.members.count == 1 else {
-            throw .refused(
-                "this release forms clusters of one member; --initial-cluster names \(cluster.members.count). "
-                    + "Start it with its own name only.")
-        }
-        let identity = LogIdentity(member: ids[own], cluster: ClusterID(bootstrapMembers: ids))
-        var encoder = WALEncoder()
-        var head: Bytes = []
-        WALEncoder.appendChecksum(0, to: &head)
-        encoder.append(identity, to: &head)
-        encoder.append(LogSnapshot(), to: &head)
-        for (number, i) in ids.indices.sorted(by: { ids[$0] < ids[$1] }).enumerated() {
-            let member = State.Member(id: ids[i], peerURLs: cluster.members[i].peerURLs, name: cluster.members[i].name)
+        func encoded(_ type: RaftPB.ConfChangeType, _ id: MemberID, _ context: Bytes?) -> Bytes {
             var change = RaftPB.ConfChange()
-            change.type = .init(rawValue: 0)
-            change.nodeId = ids[i].rawValue
-            change.context = member.additionContext
-            encoder.append(LogEntry(term: 1, index: LogIndex(number + 1), kind: 1, data: change.encoded()), to: &head)
+            change.type = type
+            change.nodeId = id.rawValue
+            change.context = context
+            return change.encoded()
         }
-        encoder.append(LogState(term: 1, vote: .none, commit: LogIndex(ids.count)), to: &head)
-        do throws(LogError) { try DiskLog.create(directory.wal, firstSegment: head) } catch { throw .log(error) }
+        let appended = Bootstrap.forceNewCluster(
+            &restart, self: own, known: known.sorted(),
+            addSelf: {
+                encoded(.confChangeAddNode, own, State.Member(id: own, peerURLs: ["http://localhost:2380"]).additionContext)
+            },
+            remove: { encoded(.confChangeRemoveNode, $0, nil) })
+        for entry in appended {
+            log.append(term: entry.term, index: entry.index, kind: UInt64(entry.kind.rawValue), data: entry.data)
+        }
+        let hard = restart.hardState
+        log.set(LogState(term: hard.term, vote: hard.vote, commit: hard.commit))
+        do throws(LogError) { try log.sync() } catch { throw .log(error) }
     }
 }
 

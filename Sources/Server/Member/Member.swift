@@ -1,11 +1,15 @@
-// One member as it runs: its state, its log, its store, and the turn that moves requests from proposal to answer. Owned
-// by the member's thread (loop 0); everything here is called on it.
+// One member as it runs: consensus, log, state and store, and the turn that moves requests from proposal to answer. Owned
+// by the member's thread (loop 0); everything here is called on it. The parts:
 //
-//     propose -> (end of turn) log append -> sync -> committed -> apply in order -> answers, watch events
-//                                                     \-> every 1,000 changes or 100 ms: batch to the store's thread
+//     Member.swift             what it owns, proposing, the turn, the end
+//     Member+Consensus.swift   raft's work: log, peers, applying
+//     Member+Reads.swift       linearizable reads
+//     Member+Store.swift       batches to the store, snapshots of the log, compaction
+//     Member+Transfer.swift    whole stores to and from other members
+//     Member+Peers.swift       what the transport asks
 //
-// Sync policy: inline while the disk is quick, which spares two thread hops; on the log's thread once a sync has taken
-// long, so that a slow disk holds up only those who wait for it.
+//     propose -> (end of turn) raft -> log, peers -> committed -> apply in order -> answers, watch events
+//                                                                  \-> every 1,000 changes or 100 ms: batch to the store
 
 import Connections
 import DiskLog
@@ -15,6 +19,7 @@ import GRPC
 import Linux
 import LMDBStore
 import MVCC
+import Raft
 import State
 import Telemetry
 import Wire
@@ -35,8 +40,14 @@ package final class Member {
         package var progressInterval: UInt64 = 600_000_000_000
         package var serverVersion = "3.5.21"
         package var slowRequest: UInt64 = 300_000_000
+        package var preVote = true
+        package var strictReconfiguration = true
+        package var advancesFirstElection = true
+        package var leaseCheckpoints = false
 
         package init() {}
+
+        var electionTicks: Int { max(2, Int(electionTimeout / heartbeat)) }
 
         /// How long a proposal may wait: 5 s and two election timeouts.
         package var requestTimeout: UInt64 { 5_000_000_000 + 2 * electionTimeout }
@@ -49,56 +60,93 @@ package final class Member {
         var compactsTo: Int64 = 0
     }
 
-    private struct Proposal {
-        var kind: UInt64
+    /// Waits for the turn, or for a leader.
+    struct Proposal {
+        var kind: Entry.Kind
         var data: Bytes
-    }
-
-    /// Committed and applied are one step apart at most: entries appended, waiting for the disk.
-    private struct Pending {
-        var index: LogIndex
-        var kind: UInt64
-        var data: Bytes
+        var started: UInt64
     }
 
     package let settings: Settings
     package let identity: LogIdentity
     package let loop: EventLoop
-    package let state: StateMachine
-    package let hub: WatchHub
-    package let store: LMDBStore
-    let log: DiskLog
     let directory: DataDirectory
     let lock: DirectoryLock
+    let log: DiskLog
+    /// A snapshot from another member replaces both.
+    package internal(set) var state: StateMachine
+    package internal(set) var store: LMDBStore
+    package let hub: WatchHub
+    let makeState: (LMDBStore) throws(RestoreError) -> StateMachine
+    let openStore: (_ generation: Int) throws(StoreError) -> LMDBStore
+    /// Reports of a store that was replaced are not heard any more.
+    var storeGeneration = 0
+
+    var raft: RaftNode
+    /// Nil where there is nobody to talk to: tests of one member.
+    package internal(set) var transport: PeerTransport?
 
     /// Set when the client side is wired up.
     package weak var watches: (any WatchSink)?
     package var server: GRPCServer?
     package var onHalt: (String) -> Void = { _ in }
+    /// This member is no longer part of the cluster: it stops, for good.
+    package var onRemoved: (String) -> Void = { _ in }
     package var onAlarmsChanged: () -> Void = {}
     package var onLeaseRevoked: (LeaseID) -> Void = { _ in }
+    package var onLeaderChanged: () -> Void = {}
+    package var onCompacted: (Int64) -> Void = { _ in }
+    package var servePage: (PeerPage, @escaping (PeerPageAnswer) -> Void) -> Void = { _, answer in
+        answer(.error(503, "not ready"))
+    }
     package var report: (String, [(String, String)]) -> Void = { _, _ in }
     package var metrics = MemberMetrics()
+    package var diskMetrics: DiskFamilies?
+    package internal(set) var isStopped = false
 
-    package private(set) var term: Term
-    package private(set) var lastIndex: LogIndex
-    package private(set) var committed: LogIndex
-    package private(set) var isStopped = false
-    private var proposals: [Proposal] = []
-    private var pending = Deque<Pending>()
-    private var durable: LogIndex
-    private var waiters: PendingProposals<Waiter>
-    private var output: Bytes = []
-    private var compactionWaiters: [(revision: Int64, reply: Reply)] = []
+    // Proposals
+    var proposals: [Proposal] = []
+    var waiters: PendingProposals<Waiter>
+    var output: Bytes = []
+    var compactionWaiters: [(revision: Int64, reply: Reply, answer: Bytes)] = []
 
-    private var lastSubmit: UInt64 = 0
-    private var lastSnapshotIndex: LogIndex
-    private var submitted: [(batch: UInt64, index: LogIndex, term: Term)] = []
-    private var storedIndex: LogIndex
-    private var syncsInBackground = false
-    private var slowSyncs = 0
-    private var quickSyncs = 0
-    private var quotaAlarmProposed = false
+    // Consensus
+    /// An entry of this member's own term is applied: it knows what is committed, and its leases count.
+    package internal(set) var leadsForSure = false
+    package internal(set) var leaderSince: UInt64 = 0
+    /// Monotonic; 0 while there is a leader.
+    package internal(set) var leaderlessSince: UInt64
+    var lastTicket: WriteTicket = 0
+    var syncsInBackground = false
+    var slowSyncs = 0
+    var quickSyncs = 0
+    var isMembershipDirty = true
+    var connectedPeers: [MemberID] = []
+
+    // Reads
+    var waitingReads: [(started: UInt64, body: (GRPCStatus?) -> Void)] = []
+    var askedReads: [AskedReads] = []
+    var confirmedReads: [(index: LogIndex, reads: [(GRPCStatus?) -> Void])] = []
+    var readIDs: RequestIDs
+
+    // Store
+    var lastSubmit: UInt64 = 0
+    var submitTimer: TimerID?
+    var submitted: [(batch: UInt64, index: LogIndex, term: Term)] = []
+    var storeWaiters: [(batch: UInt64, body: () -> Void)] = []
+    package internal(set) var storedIndex: LogIndex
+    package internal(set) var lastSnapshotIndex: LogIndex
+    /// Of the kept .snap files, oldest first.
+    var snapshotIndexes: [LogIndex]
+    var quotaAlarmProposed = false
+
+    // Transfers
+    let transfers = Worker(name: "transfers")
+    /// Until then (monotonic) the log is not shortened: a member that just got a store wants what follows.
+    var transferGrace: UInt64 = 0
+    var transfersUnderWay = 0
+    var receivedImage: (index: LogIndex, path: String)?
+    var isInstalling = false
 
     init(opened: OpenedMember, loop: EventLoop, settings: Settings) {
         self.settings = settings
@@ -109,34 +157,61 @@ package final class Member {
         log = opened.log
         directory = opened.directory
         lock = opened.lock
-        term = opened.term
-        lastIndex = opened.lastIndex
-        committed = opened.lastIndex
-        durable = opened.lastIndex
+        makeState = opened.makeState
+        openStore = opened.openStore
         storedIndex = opened.state.appliedIndex
         lastSnapshotIndex = opened.snapshotIndex
+        snapshotIndexes = opened.snapshotIndexes
         hub = WatchHub(seed: Linux.Clock.monotonic())
-        waiters = PendingProposals(
-            ids: RequestIDs(member: opened.identity.member, startMilliseconds: Linux.Clock.wall() / 1_000_000))
+        let milliseconds = Linux.Clock.wall() / 1_000_000
+        waiters = PendingProposals(ids: RequestIDs(member: opened.identity.member, startMilliseconds: milliseconds))
+        readIDs = RequestIDs(member: opened.identity.member, startMilliseconds: milliseconds + (1 << 30))
+        var raftSettings = Raft.Settings(id: opened.identity.member)
+        raftSettings.electionTicks = settings.electionTicks
+        raftSettings.preVote = settings.preVote
+        raft = RaftNode(settings: raftSettings, seed: Linux.Clock.wall() ^ opened.identity.member.rawValue, restart: opened.restart)
+        leaderlessSince = loop.now
         loop.atEndOfTurn { [unowned self] in turn() }
         setClock()
-        state.raftTerm = term
+        state.raftTerm = raft.term
     }
 
-    // MARK: Becoming leader
+    package var term: Term { raft.term }
+    package var committed: LogIndex { raft.commitIndex }
+    package var leader: MemberID { raft.leader }
+    package var isLeader: Bool { raft.isLeader }
+    package var isLearner: Bool { raft.confState.isLearner(identity.member) }
+    package var hasLeader: Bool { raft.leader != .none }
+    package var peerStatus: [RaftNode.PeerStatus] { raft.peerStatus }
+    package var raftRole: Raft.Role { raft.role }
+    package var vote: MemberID { raft.vote }
 
-    /// A single voter wins its own election: a new term, its vote on the disk, its first entry.
-    package func start() {
-        term += 1
-        state.raftTerm = term
-        log.set(LogState(term: term, vote: identity.member, commit: committed))
-        proposals.append(Proposal(kind: 0, data: []))
+    /// The only voter: what it has applied is all that anybody was told of.
+    var isAlone: Bool { raft.confState.voters.count == 1 && raft.confState.voters[0] == identity.member && !raft.confState.isJoint }
+
+    /// Begins to take part. `transport` is connected by then.
+    package func start(_ transport: PeerTransport?) {
+        self.transport = transport
+        syncPeers()
+        // What is known to be committed, a new cluster's member list to begin with, says who votes.
+        drive()
+        if isStopped { return }
+        if isAlone {
+            raft.campaign()
+        } else if settings.advancesFirstElection {
+            // Nobody has led for a while when a whole cluster starts: no need to wait the full time. Pre-vote keeps this
+            // from disturbing a leader that is there.
+            for _ in 0..<max(0, settings.electionTicks - 3) { raft.tick() }
+        }
         tick()
+        loop.turnAgain()
     }
 
     // MARK: Proposing
 
-    package var isOverloaded: Bool { waiters.count > 50_000 || log.isBacklogged || store.isBacklogged }
+    package var isOverloaded: Bool {
+        waiters.count > 50_000 || log.isBacklogged || store.isBacklogged || raft.commitIndex > state.appliedIndex + 5_000
+    }
 
     /// Proposes a request of one kind. The reply gets the encoded answer or an error.
     package func propose(
@@ -166,13 +241,13 @@ package final class Member {
             return respond(reply, .failure(EtcdError.requestTooLarge))
         }
         metrics.proposalsPending = waiters.count
-        proposals.append(Proposal(kind: 0, data: data))
+        proposals.append(Proposal(kind: .normal, data: data, started: now))
     }
 
     /// Proposes an entry that is encoded already: legacy requests and membership changes.
-    package func proposeEntry(kind: UInt64, _ data: Bytes) {
+    package func proposeEntry(kind: Entry.Kind = .normal, _ data: Bytes) {
         guard !isStopped else { return }
-        proposals.append(Proposal(kind: kind, data: data))
+        proposals.append(Proposal(kind: kind, data: data, started: loop.now))
     }
 
     /// An id for an entry made elsewhere, waited for by `reply`.
@@ -197,281 +272,80 @@ package final class Member {
     private func turn() {
         guard !isStopped else { return }
         setClock()
-        appendProposals()
-        syncLog()
-        applyCommitted()
+        offerProposals()
+        askForReads()
+        drive()
         submitBatch(force: false)
         compactSlice()
         catchUpSlice()
         state.kv.endTurn()
     }
 
-    private func setClock() {
+    func setClock() {
         let wall = Linux.Clock.wall()
         state.clock = State.Clock(now: Nanoseconds(Linux.Clock.monotonic()), unixTime: Int64(wall / 1_000_000_000))
     }
 
-    private func appendProposals() {
-        guard !proposals.isEmpty else { return }
-        for proposal in proposals {
-            lastIndex += 1
-            let isEmpty = proposal.data.isEmpty && proposal.kind == 0
-            log.append(term: term, index: lastIndex, kind: proposal.kind, data: isEmpty ? nil : proposal.data)
-            pending.append(Pending(index: lastIndex, kind: proposal.kind, data: proposal.data))
-        }
-        proposals.removeAll(keepingCapacity: true)
-    }
-
-    private func syncLog() {
-        guard log.needsSync else { return }
-        if syncsInBackground {
-            log.syncInBackground(ticket: lastIndex)
-            return
-        }
-        let start = Linux.Clock.monotonic()
-        do throws(LogError) { try log.sync() } catch { return halt("\(error)") }
-        let took = Linux.Clock.monotonic() - start
-        metrics.walSync.observe(nanoseconds: took)
-        noteSync(took)
-        logged(upTo: lastIndex)
-    }
-
-    /// Several slow syncs in a row send the work to the log's thread; many quick ones bring it back.
-    private func noteSync(_ took: UInt64) {
-        if took > 3_000_000 {
-            slowSyncs += 1
-            quickSyncs = 0
-        } else {
-            quickSyncs += 1
-            if quickSyncs > 20 { slowSyncs = 0 }
-        }
-        syncsInBackground = slowSyncs >= 5
-    }
-
-    /// The log's thread reports: entries up to the ticket are durable, or never will be.
-    func logSynced(_ ticket: UInt64, _ error: LogError?) {
-        if let error { return halt("\(error)") }
-        logged(upTo: ticket)
-        if !log.isSyncing {
-            // The next sync is tried inline again now and then.
-            slowSyncs = max(0, slowSyncs - 1)
-            syncsInBackground = slowSyncs >= 5
-        }
-    }
-
-    private func logged(upTo index: LogIndex) {
-        durable = max(durable, index)
-        // One voter: what is durable here is committed.
-        committed = max(committed, durable)
-    }
-
-    // MARK: Applying
-
-    private func applyCommitted() {
-        while let entry = pending.first, entry.index <= committed {
-            pending.removeFirst()
-            apply(entry)
-            if isStopped { return }
-        }
-    }
-
-    private func apply(_ entry: Pending) {
-        if entry.kind == 1 {
-            applyMembership(entry)
-            return
-        }
-        output.removeAll(keepingCapacity: output.capacity <= 1 << 20)
-        let waiter = Member.requestID(of: entry.data).flatMap { waiters.take($0) }
-        let applied = state.apply(
-            index: entry.index, term: term, data: entry.data.rawSpan, isAwaited: waiter != nil, output: &output)
-        metrics.applied += 1
-        if let waiter { answer(waiter, applied) }
-        if applied.hasChanges, let watches { hub.notify(state.kv, watches) }
-        perform(applied.effect)
-        checkQuota()
-    }
-
-    private static func requestID(of data: Bytes) -> UInt64? {
-        guard !data.isEmpty, let view = try? InternalRaftRequestView(decoding: data.rawSpan) else { return nil }
-        return view.requestID
-    }
-
-    private func answer(_ waiter: Waiter, _ applied: Applied) {
-        metrics.proposalsPending = waiters.count
-        let took = loop.now &- waiter.started
-        if took > settings.slowRequest && loop.now > waiter.started {
-            report("apply request took too long", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "300ms")])
-            metrics.slowApplies += 1
-        }
-        switch applied.outcome {
-        case .failed(let status):
-            metrics.proposalsFailed += 0
-            respond(waiter.reply, .failure(status))
-        case .answered, .silent:
-            if waiter.compactsTo > 0 && state.kv.isCompacting {
-                let bytes = output
-                compactionWaiters.append((waiter.compactsTo, waiter.reply))
-                compactionAnswers.append(bytes)
-                return
-            }
-            switch waiter.reply {
-            case .call(let call): server?.reply(call) { $0.append(contentsOf: output) }
-            case .body(let body): body(.success(output))
-            case .nobody: break
-            }
-        }
-    }
-
-    private var compactionAnswers: [Bytes] = []
-
-    private func applyMembership(_ entry: Pending) {
-        let applied = state.applyMembershipChange(index: entry.index, term: term, data: entry.data.rawSpan)
-        if let halted = applied.halt { return halt("\(halted)") }
-        state.recordConfState(
-            voters: state.membership.voters.map(\.id), learners: state.membership.members.filter(\.isLearner).map(\.id))
-        if let waiter = waiters.take(applied.requestID) {
-            respond(waiter.reply, applied.failure.map { .failure($0) } ?? .success([]))
-        }
-    }
-
-    private func perform(_ effect: Applied.Effect) {
-        switch effect {
-        case .none, .compactionScheduled: break
-        case .termBegan:
-            state.lessor.promote(now: state.clock.now)
-        case .alarmsChanged:
-            quotaAlarmProposed = false
-            onAlarmsChanged()
-        case .leaseRevoked(let lease): onLeaseRevoked(lease)
-        case .clusterVersionChanged(let version):
-            report("cluster version is updated", [("cluster-version", "\(version.major).\(version.minor)")])
-        case .halt(let reason): halt("\(reason)")
-        }
-    }
-
-    // MARK: The store
-
-    private func submitBatch(force: Bool) {
-        guard state.hasBatch else { return }
-        let operations = state.kv.batch.operations.count
-        guard force || operations >= settings.batchLimit || loop.now &- lastSubmit >= settings.batchInterval else {
-            return scheduleSubmit()
-        }
-        lastSubmit = loop.now
-        let index = state.appliedIndex, appliedTerm = state.appliedTerm
-        let batch = state.takeBatch()
-        submitted.append((batch.number, index, appliedTerm))
-        store.submit(batch)
-    }
-
-    private var submitTimer: TimerID?
-
-    private func scheduleSubmit() {
-        guard submitTimer == nil else { return }
-        submitTimer = loop.schedule(after: settings.batchInterval) { [weak self] in
-            guard let self else { return }
-            submitTimer = nil
-            if !isStopped { submitBatch(force: true) }
-        }
-    }
-
-    /// Calls `body` once everything applied so far is in the store.
-    package func whenStored(_ body: @escaping () -> Void) {
-        submitBatch(force: true)
-        guard let last = submitted.last else { return body() }
-        storeWaiters.append((last.batch, body))
-    }
-
-    private var storeWaiters: [(batch: UInt64, body: () -> Void)] = []
-
-    /// The store's thread reports.
-    func batchCommitted(_ number: UInt64, _ error: StoreError?) {
-        if let error { return halt("\(error)") }
-        state.batchCommitted(number)
-        while let first = submitted.first, first.batch <= number {
-            storedIndex = first.index
-            submitted.removeFirst()
-        }
-        let ready = storeWaiters.filter { $0.batch <= number }
-        storeWaiters.removeAll { $0.batch <= number }
-        for waiter in ready { waiter.body() }
-        snapshotIfDue()
-    }
-
-    /// A raft snapshot: the membership at an index the store has reached. From there on the log may forget.
-    private func snapshotIfDue() {
-        guard storedIndex >= lastSnapshotIndex + settings.snapshotCount, submitted.isEmpty, !state.hasBatch,
-            storedIndex == state.appliedIndex
-        else { return }
-        saveSnapshot()
-    }
-
-    private func saveSnapshot() {
-        let index = state.appliedIndex
-        var conf = RaftPB.ConfState()
-        conf.voters = state.membership.voters.map(\.id.rawValue)
-        conf.learners = state.membership.members.filter(\.isLearner).map(\.id.rawValue)
-        let confBytes = conf.encoded()
-        let file = SnapFile(data: state.membership.snapshotDocument, index: index, term: state.appliedTerm, confState: confBytes)
-        do throws(LogError) {
-            try directory.snap.save(file)
-            log.append(LogSnapshot(index: index, term: state.appliedTerm, confState: confBytes))
-            log.set(LogState(term: term, vote: identity.member, commit: committed))
-            try log.sync()
-            logged(upTo: lastIndex)
-            try directory.snap.purge()
-        } catch { return halt("\(error)") }
-        lastSnapshotIndex = index
-        if index > settings.catchUpEntries { log.release(upTo: index - settings.catchUpEntries) }
-        report("saved snapshot", [("snapshot-index", "\(index)")])
-    }
-
-    // MARK: Work in slices
-
-    private func compactSlice() {
-        guard state.kv.isCompacting else { return finishCompactions() }
-        // Deletions become durable with their batch; a long queue of them would hold up puts.
-        if submitted.count > 4 { return }
-        if !state.kv.compactionStep(budget: 2_000) { loop.turnAgain() } else { finishCompactions() }
-    }
-
-    private func finishCompactions() {
-        guard !compactionWaiters.isEmpty else { return }
-        let waiting = compactionWaiters, answers = compactionAnswers
-        compactionWaiters = []
-        compactionAnswers = []
-        // "Physically" means that what was removed is gone from the store, not only from memory.
-        whenStored { [weak self] in
-            for (waiter, answer) in zip(waiting, answers) { self?.respond(waiter.reply, .success(answer)) }
-        }
-    }
-
-    private func catchUpSlice() {
-        guard hub.hasLagging, let watches else { return }
-        if !hub.catchUp(state.kv, watches) { loop.turnAgain() }
-    }
-
     // MARK: Time
 
-    /// Every heartbeat: expired leases, requests that waited too long.
+    /// Every heartbeat: consensus, expired leases, requests that waited too long.
     private func tick() {
         guard !isStopped else { return }
         setClock()
-        for waiter in waiters.expire(now: loop.now) {
+        raft.tick()
+        let now = loop.now
+        for waiter in waiters.expire(now: now) {
             metrics.proposalsFailed += 1
-            respond(waiter.reply, .failure(EtcdError.timeout))
+            respond(waiter.reply, .failure(timeoutReason(started: waiter.started)))
         }
-        for lease in state.lessor.takeExpired(now: state.clock.now, max: 64) { revoke(expired: lease) }
+        if let first = proposals.first, now &- first.started > settings.requestTimeout {
+            proposals.removeAll { now &- $0.started > settings.requestTimeout }
+        }
+        expireReads(now)
+        if raft.isLeader {
+            for lease in state.lessor.takeExpired(now: state.clock.now, max: 64) { revoke(expired: lease) }
+            checkpointLeases()
+        }
         loop.schedule(after: settings.heartbeat) { [weak self] in self?.tick() }
+    }
+
+    /// What kept a request from being decided in time.
+    func timeoutReason(started: UInt64) -> GRPCStatus {
+        let grace = 2 * settings.electionTimeout
+        if leaderSince > 0, started < leaderSince, started &+ grace > leaderSince { return EtcdError.timeoutDueToLeaderFail }
+        guard let transport else { return EtcdError.timeout }
+        func isConnected(_ id: MemberID) -> Bool {
+            if id == identity.member { return true }
+            guard let since = transport.activeSince(id) else { return false }
+            return since <= started
+        }
+        if raft.isLeader {
+            if !raft.confState.hasQuorum(isConnected) { return EtcdError.timeoutDueToConnectionLost }
+        } else if raft.leader != .none, !isConnected(raft.leader) {
+            return EtcdError.timeoutDueToConnectionLost
+        }
+        return EtcdError.timeout
     }
 
     private func revoke(expired lease: LeaseID) {
         var request = LeaseRevokeRequest()
         request.id = lease.rawValue
-        var who = Identity.anonymous
-        if state.auth.isEnabled { who = Identity(user: Bytes("root".utf8), authRevision: state.auth.revision) }
         metrics.leasesExpired += 1
-        propose(RequestKind.leaseRevoke, request.encoded().rawSpan, identity: who, .nobody)
+        propose(RequestKind.leaseRevoke, request.encoded().rawSpan, identity: rootIdentity, .nobody)
+    }
+
+    /// The server's own requests pass every check.
+    var rootIdentity: Identity {
+        state.auth.isEnabled ? Identity(user: Bytes("root".utf8), authRevision: state.auth.revision) : .anonymous
+    }
+
+    private func checkpointLeases() {
+        guard settings.leaseCheckpoints else { return }
+        let due = state.lessor.takeCheckpoints(now: state.clock.now)
+        guard !due.isEmpty else { return }
+        var request = LeaseCheckpointRequest()
+        request.checkpoints = due.map { LeaseCheckpoint(id: $0.id.rawValue, remainingTTL: $0.remainingTTL) }
+        propose(RequestKind.leaseCheckpoint, request.encoded().rawSpan, .nobody)
     }
 
     // MARK: Quota
@@ -492,7 +366,7 @@ package final class Member {
         propose(RequestKind.alarm, request.encoded().rawSpan, .nobody)
     }
 
-    private func checkQuota() {
+    func checkQuota() {
         guard !quotaAlarmProposed, settings.quotaBytes != nil, !state.alarms.isOutOfSpace else { return }
         if !hasRoom(for: 1) { raiseNoSpace() }
     }
@@ -500,26 +374,44 @@ package final class Member {
     // MARK: The end
 
     /// Nothing may be acknowledged any more: the disk failed, or the log says what this member cannot follow.
-    private func halt(_ reason: String) {
+    func halt(_ reason: String) {
         guard !isStopped else { return }
         isStopped = true
-        for waiter in waiters.takeAll() { respond(waiter.reply, .failure(EtcdError.stopped)) }
+        failEverybody()
         onHalt(reason)
+    }
+
+    private func failEverybody() {
+        for waiter in waiters.takeAll() { respond(waiter.reply, .failure(EtcdError.stopped)) }
+        failReads(EtcdError.stopped)
+    }
+
+    /// Before a planned stop: somebody else leads, if somebody can. `done` is called when that is so, or after a while.
+    package func handOver(_ done: @escaping () -> Void) {
+        guard raft.isLeader, !isAlone, let transport, !isStopped else { return done() }
+        let candidates = raft.confState.voters.filter { $0 != identity.member && transport.activeSince($0) != nil }
+        guard let target = candidates.min(by: { transport.activeSince($0) ?? .max < transport.activeSince($1) ?? .max })
+        else { return done() }
+        report("leadership transfer starting", [("current-leader-member-id", "\(identity.member)"), ("transferee-member-id", "\(target)")])
+        raft.transferLeader(to: target)
+        loop.turnAgain()
+        let deadline = loop.now + settings.requestTimeout
+        func look() {
+            guard raft.isLeader, !isStopped, loop.now < deadline else { return done() }
+            loop.schedule(after: settings.heartbeat / 2, look)
+        }
+        look()
     }
 
     /// Writes what is left and lets go of the disk. After this nothing is served.
     package func stop() {
         guard !isStopped else { return }
-        appendProposals()
-        do throws(LogError) {
-            log.set(LogState(term: term, vote: identity.member, commit: committed))
-            try log.sync()
-            logged(upTo: lastIndex)
-            applyCommitted()
-        } catch { report("cannot write the log while stopping", [("error", "\(error)")]) }
+        drive()
+        do throws(LogError) { try log.sync() } catch { report("cannot write the log while stopping", [("error", "\(error)")]) }
         submitBatch(force: true)
         isStopped = true
-        for waiter in waiters.takeAll() { respond(waiter.reply, .failure(EtcdError.stopped)) }
+        transport?.stop()
+        failEverybody()
         state.kv.endTurn()
         store.waitUntilCommitted()
     }

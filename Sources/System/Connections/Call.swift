@@ -28,6 +28,16 @@ package protocol StreamHandler: AnyObject {
     func writable()
 }
 
+/// Takes the body of an HTTP/1.1 request in pieces. Released when the body is complete or the call is answered.
+package protocol HTTPBodyReceiver: AnyObject {
+    /// Borrowed.
+    func received(_ bytes: RawSpan)
+    /// The body is complete. Only now is the connection good for another request.
+    func ended()
+    /// The connection broke, or what came is no body: nothing follows, and nobody can be answered.
+    func failed()
+}
+
 /// Who is at the other end of a connection.
 package struct PeerIdentity: Sendable, Equatable {
     package var address: String

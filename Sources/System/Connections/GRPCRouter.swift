@@ -28,6 +28,10 @@ package final class GRPCRouter {
     /// Plain HTTP: everything that is not gRPC.
     package var http: HTTP?
 
+    /// Asked first, when the head of an HTTP/1.1 request has come: the receiver gets the body in pieces. Nil to have the
+    /// request gathered for `http`. The call may be answered at once: a body is then not read, and the connection ends.
+    package var httpBodies: ((HTTPRequest, Call, PeerIdentity) -> (any HTTPBodyReceiver)?)?
+
     package init() {}
 
     package func unary(_ path: String, _ handler: @escaping Unary) { add(path, .unary(handler)) }

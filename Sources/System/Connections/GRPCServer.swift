@@ -29,6 +29,10 @@ package final class GRPCServer {
         package var unfinishedBytesMax = 256 << 20
         /// A stream with more than this queued is told when the queue is short again (`StreamHandler.writable`).
         package var highWater = 64 * 1024
+        /// HTTP/1.1 connections between two requests are kept this long; zero for ever.
+        package var idleTimeout: UInt64 = 0
+        /// A peer that takes nothing of what waits for it for this long is cut; zero never.
+        package var writeTimeout: UInt64 = 0
 
         package init() {}
     }
@@ -43,6 +47,8 @@ package final class GRPCServer {
     var connections: [ServerConnection?] = []
     private var freeConnections: [Int32] = []
     private var dirty: [ServerConnection] = []
+    /// The last turn whose end we have seen.
+    private var flushedTurn: UInt64 = .max
     private var earliestDeadline: UInt64 = .max
     private var deadlineTimer: TimerID?
     private var drained: (() -> Void)?
@@ -53,6 +59,14 @@ package final class GRPCServer {
     package private(set) var isDraining = false
     package private(set) var connectionCount = 0
 
+    private final class Hook {
+        unowned(unsafe) var server: GRPCServer?
+    }
+
+    private let hook = Hook()
+
+    deinit { unsafe hook.server = nil }
+
     /// Shared by all connections of the loop: one read, one burst of output at a time.
     var input = [UInt8](repeating: 0, count: 65536)
     var output: [UInt8] = []
@@ -62,17 +76,22 @@ package final class GRPCServer {
         self.router = router
         self.limits = limits
         output.reserveCapacity(256 * 1024)
-        // The server lives as long as its loop's run, so nothing here is weak: a weak reference would make every retain
-        // and release of the server on the way of a call ten times as dear.
-        loop.atEndOfTurn { [unowned(unsafe) self] in unsafe self.flush() }
+        // Nothing here is weak: a weak reference would make every retain and release of the server on the way of a call ten
+        // times as dear. The hook outlives the server, which takes itself out of it when it goes.
+        unsafe hook.server = self
+        loop.atEndOfTurn { [hook] in unsafe hook.server?.endTurn() }
         scheduleTick()
     }
 
     // MARK: Connections
 
+    /// Judges a peer after the TLS handshake, now or later; until then nothing it says is looked at.
+    package typealias Admission = (_ decide: @escaping (Bool) -> Void) -> Void
+
     /// Takes over an accepted socket.
     package func add(
-        _ descriptor: Int32, tls: (any TransportSecurity)? = nil, grpcOnly: Bool = false, httpOnly: Bool = false
+        _ descriptor: Int32, tls: (any TransportSecurity)? = nil, grpcOnly: Bool = false, httpOnly: Bool = false,
+        admission: Admission? = nil
     ) {
         guard connectionCount < limits.connectionsMax else {
             close(descriptor)
@@ -88,6 +107,7 @@ package final class GRPCServer {
         let connection = ServerConnection(server: self, index: index, descriptor: descriptor, tls: tls)
         connection.allowsGRPC = !httpOnly
         connection.allowsHTTP = !grpcOnly
+        connection.admission = admission
         do {
             try connection.start()
         } catch {
@@ -116,9 +136,17 @@ package final class GRPCServer {
         guard !connection.isDirty else { return }
         connection.isDirty = true
         dirty.append(connection)
+        // Somebody else's end of the turn came after ours: what it had to say must not wait for an event.
+        if dirty.count == 1 && flushedTurn == loop.turns { loop.turnAgain() }
     }
 
-    private func flush() {
+    private func endTurn() {
+        flush()
+        flushedTurn = loop.turns
+    }
+
+    /// Writes what is there. Done at the end of each turn anyway.
+    package func flush() {
         // Flushing may make more: a handler that is told it may write again.
         while !dirty.isEmpty {
             let now = dirty
@@ -242,6 +270,23 @@ package final class GRPCServer {
     package func sendPiece(_ call: Call, _ bytes: [UInt8]) -> Int? {
         connections[Int(call.connection)]?.sendPiece(call, bytes)
     }
+
+    /// A piece of an HTTP/1.1 answer, made in place; what is queued then, nil when the call is gone.
+    @discardableResult
+    package func sendPiece(_ call: Call, _ make: (inout [UInt8]) -> Void) -> Int? {
+        connections[Int(call.connection)]?.sendPiece(call, make)
+    }
+
+    /// Starts an answer that never ends by itself, over HTTP/1.1. When the client goes the call is over, see `observe`.
+    package func startEndless(_ call: Call, status: Int, headers: [(name: String, value: String)]) {
+        connections[Int(call.connection)]?.startEndless(call, status: status, headers: headers)
+    }
+
+    /// Stops and goes on with reading the body of an HTTP/1.1 request: what has been read is at most 256 KiB more.
+    package func pauseBody(_ call: Call, _ paused: Bool) { current(call)?.pauseBody(paused) }
+
+    /// Cuts the connection of a call.
+    package func abort(_ call: Call) { current(call)?.close() }
 
     package func endPieces(_ call: Call) { connections[Int(call.connection)]?.endPieces(call) }
 

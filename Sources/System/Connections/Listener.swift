@@ -16,10 +16,10 @@ package final class Listener: EventHandler {
     private var reserve: Int32
     private var lastReport: UInt64 = 0
 
-    /// `accepted` takes over each new descriptor.
+    /// `accepted` takes over each new descriptor. `paused`: connections wait in the kernel until `resume`.
     package init(
         _ address: SocketAddress, loop: EventLoop, options: Socket.ListenOptions = Socket.ListenOptions(),
-        report: @escaping (String) -> Void = { _ in }, accepted: @escaping (Int32) -> Void
+        paused: Bool = false, report: @escaping (String) -> Void = { _ in }, accepted: @escaping (Int32) -> Void
     ) throws(SystemError) {
         self.loop = loop
         self.accepted = accepted
@@ -28,6 +28,12 @@ package final class Listener: EventHandler {
         self.address = Socket.local(descriptor) ?? address
         reserve = unsafe covey_open("/dev/null", O_RDONLY, 0)
         registration = try loop.register(descriptor, self)
+        if paused, let registration { loop.change(registration, readable: false, writable: false) }
+    }
+
+    package func resume() {
+        guard let registration else { return }
+        loop.change(registration, readable: true, writable: false)
     }
 
     package func stop() {

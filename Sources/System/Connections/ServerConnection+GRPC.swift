@@ -462,6 +462,25 @@ extension ServerConnection: ServerSessionOwner {
         headers.map { ($0.name.lowercased(), $0.value) }.filter { !["connection", "keep-alive", "transfer-encoding"].contains($0.0) }
     }
 
+    func startEndless(_ call: Call, status: Int, headers: [(name: String, value: String)]) {
+        guard case .http1(let exchange) = wire else { return }
+        exchange.startPieces(call, status: status, headers: headers)
+        exchange.endsWithInput = true
+        server.markDirty(self)
+    }
+
+    func sendPiece(_ call: Call, _ make: (inout [UInt8]) -> Void) -> Int? {
+        guard case .http1(let exchange) = wire, let count = exchange.sendPiece(call, make) else { return nil }
+        server.markDirty(self)
+        return count + backlogBytes
+    }
+
+    func pauseBody(_ paused: Bool) {
+        guard case .http1(let exchange) = wire else { return }
+        exchange.pause(paused)
+        server.markDirty(self)
+    }
+
     func sendPiece(_ call: Call, _ bytes: [UInt8]) -> Int? {
         defer { server.markDirty(self) }
         switch wire {

@@ -44,6 +44,11 @@ final class ServerConnection: EventHandler {
     /// All is said; until then the peer may read it. (Closing with unread input makes the kernel send a reset, which can
     /// overtake the last bytes: a GOAWAY, an error page.)
     private var lingersUntil: UInt64 = 0
+    /// Asked once TLS stands; while it has not decided, what comes is held.
+    var admission: GRPCServer.Admission?
+    private var isHeld = false
+    private var heldBytes: [UInt8] = []
+    private var lastWriteProgress: UInt64 = 0
     private let openedAt: UInt64
     private(set) var lastRead: UInt64
     private var pingSentAt: UInt64 = 0
@@ -129,9 +134,28 @@ final class ServerConnection: EventHandler {
         if !wasEstablished && tls.isEstablished {
             peer.commonName = tls.peerCommonName
             if tls.negotiatedProtocol == "h2" { startHTTP2() }
+            if let admission { ask(admission) }
         }
-        if !plain.isEmpty { deliver(plain.rawSpan) }
+        if isHeld {
+            heldBytes.append(plain.rawSpan)
+        } else if !plain.isEmpty && !isClosed {
+            deliver(plain.rawSpan)
+        }
         if !goesOn { closesAfterFlush = true }
+    }
+
+    private func ask(_ admission: GRPCServer.Admission) {
+        isHeld = true
+        self.admission = nil
+        admission { [weak self] isAdmitted in
+            guard let self, !isClosed, isHeld else { return }
+            isHeld = false
+            server.markDirty(self)
+            if !isAdmitted { return close() }
+            let bytes = heldBytes
+            heldBytes = []
+            if !bytes.isEmpty { deliver(bytes.rawSpan) }
+        }
     }
 
     private func deliver(_ bytes: RawSpan) {
@@ -189,11 +213,17 @@ final class ServerConnection: EventHandler {
             swap(&output, &server.output)
             if session.isFinished || session.isOver { closesAfterFlush = true }
         } else if case .http1(let exchange) = wire {
+            var output: [UInt8] = []
             while !exchange.output.isEmpty {
-                let output = exchange.output
-                exchange.output.removeAll(keepingCapacity: output.capacity <= 65536)
+                output.removeAll(keepingCapacity: true)
+                swap(&output, &exchange.output)
                 if !write(output.rawSpan) { break }
                 exchange.goOn()
+            }
+            // The buffer is kept for the next turn, unless it is a large one or the next answer has begun.
+            if exchange.output.isEmpty && output.capacity <= 1 << 20 {
+                output.removeAll(keepingCapacity: true)
+                swap(&output, &exchange.output)
             }
             if exchange.isOver && exchange.output.isEmpty { closesAfterFlush = true }
         }
@@ -213,6 +243,7 @@ final class ServerConnection: EventHandler {
         let sent = unsafe plain.withUnsafeBytes { bytes in unsafe writeSome(bytes) }
         if sent < 0 { return false }
         if sent < plain.byteCount {
+            lastWriteProgress = server.loop.now
             backlog.append(plain.extracting(sent..<plain.byteCount))
             return false
         }
@@ -226,13 +257,15 @@ final class ServerConnection: EventHandler {
             unsafe writeSome(UnsafeRawBufferPointer(rebasing: bytes[backlogStart...]))
         }
         if sent < 0 { return false }
+        if sent > 0 || lastWriteProgress == 0 { lastWriteProgress = server.loop.now }
         backlogStart += sent
         if backlogStart == backlog.count {
             backlog.removeAll(keepingCapacity: backlog.capacity <= 65536)
             backlogStart = 0
+            lastWriteProgress = 0
             return true
         }
-        if backlogStart > 1 << 20 {
+        if backlogStart > 1 << 20 && backlogStart > backlog.count / 2 {
             backlog.removeSubrange(..<backlogStart)
             backlogStart = 0
         }
@@ -264,6 +297,7 @@ final class ServerConnection: EventHandler {
         let waiting = backlog.count - backlogStart
         readsPaused = closesAfterFlush || waiting > 0 && waiting + protocolQueue > server.limits.backlogMax
         if case .http1(let exchange) = wire, exchange.isFull { readsPaused = true }
+        if isHeld { readsPaused = true }
         server.loop.change(registration, readable: !readsPaused && !inputEnded, writable: waiting > 0)
     }
 
@@ -322,11 +356,13 @@ final class ServerConnection: EventHandler {
             if now > lingersUntil { close() }
             return
         }
+        if limits.writeTimeout > 0, backlogBytes > 0, now > lastWriteProgress + limits.writeTimeout { return close() }
         switch wire {
         case .unknown:
             if now > openedAt + limits.headTimeout { close() }
         case .http1(let exchange):
-            if exchange.isLate(now, lastRead: lastRead, limits.headTimeout) { close() }
+            if exchange.isLate(now, lastRead: lastRead, limits.headTimeout) { return close() }
+            if limits.idleTimeout > 0, exchange.isIdle, now > lastRead + limits.idleTimeout { close() }
         case .http2(let session):
             if pingSentAt != 0 {
                 if lastRead > pingSentAt {
@@ -378,6 +414,9 @@ final class ServerConnection: EventHandler {
         closesAfterFlush = true
         server.markDirty(self)
     }
+
+    /// We did not listen; the peer was not silent.
+    func forgiveSilence() { lastRead = server.loop.now }
 
     func nextSerial() -> UInt64 {
         serial += 1

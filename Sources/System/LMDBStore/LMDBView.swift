@@ -7,13 +7,22 @@ import MVCC
 package final class LMDBView: StoreView {
     private let environment: Environment
     private let reader: Reader
+    /// Otherwise the reader belongs to somebody who outlives this view.
+    private let ownsReader: Bool
 
     init(_ environment: Environment) throws(StoreError) {
         self.environment = environment
         reader = try environment.acquireReader()
+        ownsReader = true
     }
 
-    deinit { environment.release(reader) }
+    init(_ environment: Environment, lent reader: Reader) {
+        self.environment = environment
+        self.reader = reader
+        ownsReader = false
+    }
+
+    deinit { if ownsReader { environment.release(reader) } }
 
     package func get(_ table: StoreTable, _ key: RawSpan, _ body: (RawSpan?) -> Void) {
         if key.byteCount >= LongKeys.prefixBytes { return getLong(table, key, body) }

@@ -53,6 +53,9 @@ package final class SnapshotImage {
         environment.release(reader)
     }
 
+    /// The same transaction, to look things up. To be let go before the image is.
+    package var view: any StoreView { LMDBView(environment, lent: reader) }
+
     /// At least one and at most `bytesMax` bytes; nil when the digest has been handed out.
     package func next(_ bytesMax: Int) -> Bytes? {
         invariant(bytesMax > 0, "a piece has room")

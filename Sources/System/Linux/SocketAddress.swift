@@ -26,9 +26,19 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     package static func resolve(host: String, port: String, passive: Bool = false) throws(SystemError)
         -> [SocketAddress]
     {
+        try resolve(host: host, port: port, flags: passive ? AI_PASSIVE : 0)
+    }
+
+    /// Of a host that is an address already; nil for a name. Never blocks.
+    package static func literal(host: String, port: String) -> SocketAddress? {
+        // A failure means that it is a name, or nonsense, which resolving it will tell.
+        (try? resolve(host: host, port: port, flags: AI_NUMERICHOST))?.first
+    }
+
+    private static func resolve(host: String, port: String, flags: Int32) throws(SystemError) -> [SocketAddress] {
         var hints = unsafe addrinfo()
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        unsafe hints.ai_flags = passive ? AI_PASSIVE : 0
+        unsafe hints.ai_flags = flags
         var list: UnsafeMutablePointer<addrinfo>?
         let result = unsafe getaddrinfo(host.isEmpty ? nil : host, port, &hints, &list)
         guard result == 0 else {

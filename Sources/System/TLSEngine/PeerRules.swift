@@ -81,6 +81,14 @@ package enum PeerAddressRule {
         return dnsNames.contains { !$0.hasPrefix("*") && forward($0).contains(remote) }
     }
 
+    /// What can be said without a resolver; nil when one is needed.
+    package static func acceptsWithoutNames(_ peer: TLSPeer, remoteHost: String) -> Bool? {
+        guard let remote = IPText.parse(remoteHost) else { return false }
+        let accepted = accepts(
+            dnsNames: peer.dnsNames, ipAddresses: peer.ipAddresses, remote: remote, reverse: { _ in [] }, forward: { _ in [] })
+        return accepted || peer.dnsNames.isEmpty ? accepted : nil
+    }
+
     /// With the system's resolver. Blocks.
     package static func accepts(_ peer: TLSPeer, remoteHost: String) -> Bool {
         guard let remote = IPText.parse(remoteHost) else { return false }

@@ -91,6 +91,18 @@ package final class Logger: Sendable {
         if isOn(level) { write(level, message(), fields(), file, line) }
     }
 
+    /// For fields that were gathered elsewhere.
+    package func log(
+        _ level: LogLevel, _ message: String, list: [(name: String, value: LogValue)], file: StaticString = #fileID,
+        line: UInt = #line
+    ) {
+        guard isOn(level) else { return }
+        core.write(
+            LogRecord(
+                level: level, time: Clock.wall(), logger: name, file: "\(file)", line: line, message: message,
+                fields: base + list))
+    }
+
     /// Files are opened anew: after somebody renamed them.
     package func reopen() { core.reopen() }
 

@@ -6,18 +6,20 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
+import TLSEngine
 
 enum EchoServer {
+    /// `arguments`: nothing, or a certificate and its key.
     static func run(_ arguments: [String]) {
         do {
-            try serve()
+            try serve(arguments)
         } catch {
             print("serve-echo: \(error)")
             exit(1)
         }
     }
 
-    private static func serve() throws {
+    private static func serve(_ arguments: [String]) throws {
         raiseDescriptorLimit()
         let loop = try EventLoop()
         let router = GRPCRouter()
@@ -30,7 +32,9 @@ enum EchoServer {
             server.respond(call, status: 200, headers: [("Content-Type", "text/plain")], body: request.body)
         }
         let address = try SocketAddress.resolve(host: "127.0.0.1", port: "0")[0]
-        let listener = try Listener(address, loop: loop) { server.add($0) }
+        let tls =
+            arguments.count == 2 ? try TLSContext(TLSConfiguration.server(certificate: arguments[0], key: arguments[1])) : nil
+        let listener = try Listener(address, loop: loop) { server.add($0, tls: tls?.makeServerSession()) }
         let input = EndOfInput(loop)
         _ = try loop.register(0, input)
         print("port \(listener.address.port)")

@@ -1,12 +1,11 @@
-// covey-bench: speed of the parts and of the whole, as ratios to a real etcd in the same run.
+// covey-bench: speed of the whole, as ratios to a real etcd in the same run, and of parts of it.
 //
-//     covey-bench echo             the network stack: a unary echo beside etcd's serializable Range
+//     covey-bench                  every case, and a table of ratios
+//     covey-bench put range        the cases whose names begin so
+//     covey-bench mvcc             one part: also state, storage
 //
-// Cases that need a server start themselves as a child process (`covey-bench serve-echo ...`), so that its CPU time can be
-// told from the load's.
-
-import Glibc
-import TestSupport
+// What needs a server of our own starts this program as a child process (`serve-echo`), so that the server's CPU time can
+// be told from the load's.
 
 @main enum Program {
     static func main() {
@@ -15,12 +14,8 @@ import TestSupport
         case "mvcc": MVCCBench.run(keys: arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000)
         case "state": StateBench.run(arguments.count > 1 ? Int(arguments[1]) ?? 200_000 : 200_000)
         case "storage": StorageBench.run(folder: arguments.count > 1 ? arguments[1] : "/var/tmp")
-        case "echo": EchoBench.run(Array(arguments.dropFirst()))
         case "serve-echo": EchoServer.run(Array(arguments.dropFirst()))
-        case nil: EchoBench.run([])
-        default:
-            print("usage: covey-bench echo | mvcc [KEYS] | state [ENTRIES] | storage [FOLDER]")
-            exit(2)
+        default: ServerBench.run(arguments)
         }
     }
 }

@@ -195,6 +195,10 @@ package final class StateMachine {
         return applied
     }
 
+    /// What a store stands for.
+    package static func appliedIndex(in view: any StoreView) -> LogIndex { number(indexKey, in: view) ?? 0 }
+    package static func appliedTerm(in view: any StoreView) -> Term { number(termKey, in: view) ?? 0 }
+
     private static func number(_ key: Bytes, in view: any StoreView) -> UInt64? {
         var number: UInt64?
         view.get(.meta, key.rawSpan) { value in

@@ -1,0 +1,147 @@
+// What was applied goes to the store in batches; now and then a raft snapshot lets the log be shortened; compaction and
+// the catching up of slow watchers are done in slices between requests.
+
+import DiskLog
+import FileFormats
+import Foundations
+import Linux
+import LMDBStore
+import MVCC
+import Raft
+import State
+import Wire
+
+extension Member {
+    func submitBatch(force: Bool) {
+        guard state.hasBatch else { return }
+        let operations = state.kv.batch.operations.count
+        guard force || operations >= settings.batchLimit || loop.now &- lastSubmit >= settings.batchInterval else {
+            return scheduleSubmit()
+        }
+        lastSubmit = loop.now
+        let index = state.appliedIndex, appliedTerm = state.appliedTerm
+        let batch = state.takeBatch()
+        submitted.append((batch.number, index, appliedTerm))
+        store.submit(batch)
+    }
+
+    private func scheduleSubmit() {
+        guard submitTimer == nil else { return }
+        submitTimer = loop.schedule(after: settings.batchInterval) { [weak self] in
+            guard let self else { return }
+            submitTimer = nil
+            if !isStopped { submitBatch(force: true) }
+        }
+    }
+
+    /// Calls `body` once everything applied so far is in the store.
+    package func whenStored(_ body: @escaping () -> Void) {
+        submitBatch(force: true)
+        guard let last = submitted.last else { return body() }
+        storeWaiters.append((last.batch, body))
+    }
+
+    /// A store's thread reports; one that was replaced meanwhile has nothing to say any more.
+    func batchCommitted(_ number: UInt64, generation: Int, _ error: StoreError?) {
+        guard !isStopped, generation == storeGeneration else { return }
+        if let error { return halt("\(error)") }
+        state.batchCommitted(number)
+        while let first = submitted.first, first.batch <= number {
+            storedIndex = first.index
+            submitted.removeFirst()
+        }
+        let ready = storeWaiters.filter { $0.batch <= number }
+        storeWaiters.removeAll { $0.batch <= number }
+        for waiter in ready { waiter.body() }
+        if raft.isApplyPaused && !store.isBacklogged { raft.isApplyPaused = false }
+        forgetEntries()
+        snapshotIfDue()
+    }
+
+    // MARK: Shortening the log
+
+    /// What the store has need not stay in memory, but for those who may ask for it: a follower that was away a moment.
+    private func forgetEntries() {
+        guard !keepsLog else { return }
+        let kept = isAlone ? 64 : settings.catchUpEntries
+        guard storedIndex > kept, storedIndex - kept > raft.firstIndex + 1_000 else { return }
+        raft.compact(to: min(storedIndex - kept, raft.appliedIndex))
+    }
+
+    /// A transfer is under way, or was a moment ago.
+    private var keepsLog: Bool { transfersUnderWay > 0 || loop.now < transferGrace || isInstalling }
+
+    /// A raft snapshot: the membership at an index the store has reached. From there on the log may forget.
+    private func snapshotIfDue() {
+        guard storedIndex > lastSnapshotIndex + settings.snapshotCount, submitted.isEmpty, !state.hasBatch,
+            storedIndex == state.appliedIndex, !isInstalling
+        else { return }
+        let index = state.appliedIndex
+        let confBytes = raft.confState.encoded
+        let file = SnapFile(data: state.membership.snapshotDocument, index: index, term: state.appliedTerm, confState: confBytes)
+        do throws(LogError) {
+            try directory.snap.save(file)
+            try mark(LogSnapshot(index: index, term: state.appliedTerm, confState: confBytes))
+        } catch { return halt("\(error)") }
+        report("saved snapshot", [("snapshot-index", "\(index)")])
+    }
+
+    /// The log learns of a `.snap` file that is on the disk.
+    func mark(_ snapshot: LogSnapshot) throws(LogError) {
+        log.append(snapshot)
+        log.set(LogState(term: raft.term, vote: raft.vote, commit: max(raft.commitIndex, snapshot.index)))
+        try log.sync()
+        raft.persisted(through: lastTicket)
+        try directory.snap.purge()
+        lastSnapshotIndex = snapshot.index
+        snapshotIndexes.append(snapshot.index)
+        snapshotIndexes = Array(snapshotIndexes.suffix(SnapDirectory.keptFiles))
+        // The newest file may be found damaged one day: the log goes back to the one before.
+        if !keepsLog, snapshotIndexes.count > 1 { log.release(upTo: snapshotIndexes[snapshotIndexes.count - 2]) }
+    }
+
+    // MARK: Work in slices
+
+    func compactSlice() {
+        guard state.kv.isCompacting else { return finishCompactions() }
+        // Deletions become durable with their batch; a long queue of them would hold up puts.
+        if submitted.count > 4 { return }
+        if !state.kv.compactionStep(budget: 2_000) { loop.turnAgain() } else { finishCompactions() }
+    }
+
+    private func finishCompactions() {
+        guard !compactionWaiters.isEmpty else { return }
+        let waiting = compactionWaiters
+        compactionWaiters = []
+        // "Physically" means that what was removed is gone from the store, not only from memory.
+        whenStored { [weak self] in
+            for waiter in waiting { self?.respond(waiter.reply, .success(waiter.answer)) }
+        }
+    }
+
+    func catchUpSlice() {
+        guard hub.hasLagging, let watches else { return }
+        if !hub.catchUp(state.kv, watches) { loop.turnAgain() }
+    }
+}
+
+extension Raft.ConfState {
+    var message: RaftPB.ConfState {
+        var conf = RaftPB.ConfState()
+        conf.voters = voters.map(\.rawValue)
+        conf.learners = learners.map(\.rawValue)
+        conf.votersOutgoing = votersOutgoing.map(\.rawValue)
+        conf.learnersNext = learnersNext.map(\.rawValue)
+        conf.autoLeave = autoLeave
+        return conf
+    }
+
+    var encoded: Bytes { message.encoded() }
+
+    init(_ conf: RaftPB.ConfState) {
+        self.init(
+            voters: conf.voters.map { MemberID($0) }, learners: conf.learners.map { MemberID($0) },
+            votersOutgoing: conf.votersOutgoing.map { MemberID($0) }, learnersNext: conf.learnersNext.map { MemberID($0) },
+            autoLeave: conf.autoLeave)
+    }
+}

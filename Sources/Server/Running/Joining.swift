@@ -1,0 +1,165 @@
+// A first boot looks at the other members before anything is written: a new cluster must not be there already, and one that
+// is joined must list this member, under exactly the URLs that --initial-cluster gives.
+
+import FileFormats
+import Flags
+import Foundations
+import JSON
+import Linux
+import State
+
+/// What other members said about the cluster.
+struct RemoteCluster {
+    var id: ClusterID
+    var members: [State.Member]
+}
+
+final class Joining {
+    struct Failure: Error, CustomStringConvertible { var description: String }
+
+    private let transport: PeerTransport
+    private let configuration: ServerConfiguration
+    private let cluster: Flags.InitialCluster
+    private let log: (String, [(String, String)]) -> Void
+
+    init(
+        _ transport: PeerTransport, _ configuration: ServerConfiguration, _ cluster: Flags.InitialCluster,
+        log: @escaping (String, [(String, String)]) -> Void
+    ) {
+        self.transport = transport
+        self.configuration = configuration
+        self.cluster = cluster
+        self.log = log
+    }
+
+    private var otherURLs: [String] {
+        cluster.members.filter { $0.name != configuration.name }.flatMap { $0.urls.map(\.description) }.sorted()
+    }
+
+    /// The first other member that answers with a list.
+    private func fetch(timeout: UInt64, _ done: @escaping (RemoteCluster?) -> Void) {
+        var urls = otherURLs
+        func next() {
+            guard !urls.isEmpty else { return done(nil) }
+            let url = urls.removeFirst()
+            transport.fetch(PeerRequest([url], "/members", timeout: timeout)) { [self] result in
+                guard case .success(let response) = result, let remote = Joining.remote(response) else {
+                    if case .failure(let failure) = result {
+                        log("failed to get cluster response", [("peer-url", url), ("error", "\(failure)")])
+                    }
+                    return next()
+                }
+                done(remote)
+            }
+        }
+        next()
+    }
+
+    static func remote(_ response: PeerResponse) -> RemoteCluster? {
+        guard response.status == 200, let text = response.cluster, let id = UInt64(text, radix: 16),
+            let list = try? JSONValue(parsing: response.body), case .array(let items) = list
+        else { return nil }
+        let members = items.compactMap { State.Member(json: Bytes($0.text().utf8)) }
+        guard members.count == items.count, !members.isEmpty else { return nil }
+        return RemoteCluster(id: ClusterID(id), members: members)
+    }
+
+    /// A new cluster: nobody may have started this member already.
+    func checkNew(own: MemberID, _ done: @escaping (Failure?) -> Void) {
+        guard !otherURLs.isEmpty else { return done(nil) }
+        fetch(timeout: 1_000_000_000) { remote in
+            if let known = remote?.members.first(where: { $0.id == own }), !known.clientURLs.isEmpty {
+                return done(Failure(description: "member \(own) has already been bootstrapped"))
+            }
+            done(nil)
+        }
+    }
+
+    /// An existing cluster: who this member is there.
+    func join(_ done: @escaping (Result<LogIdentity, Failure>) -> Void) {
+        fetch(timeout: 10_000_000_000) { [self] remote in
+            guard let remote else {
+                return done(
+                    .failure(
+                        Failure(
+                            description: "cannot fetch cluster info from peer urls: "
+                                + "could not retrieve cluster information from the given URLs")))
+            }
+            let local = cluster.members
+            guard local.count == remote.members.count else {
+                return done(
+                    .failure(Failure(description: "error validating peerURLs \(remoteText(remote)): member count is unequal")))
+            }
+            var own: MemberID?
+            for member in local {
+                let urls = member.urls.map(\.description).sorted()
+                guard let match = remote.members.first(where: { same($0.peerURLs, urls) }) else {
+                    return done(
+                        .failure(
+                            Failure(
+                                description: "error validating peerURLs \(remoteText(remote)): "
+                                    + "unmatched member while checking PeerURLs (\(urls.joined(separator: ",")))")))
+                }
+                if member.name == configuration.name { own = match.id }
+            }
+            guard let own else {
+                return done(
+                    .failure(
+                        Failure(
+                            description: "couldn't find local name \"\(configuration.name)\" in the initial cluster configuration"
+                        )))
+            }
+            checkVersions(remote, own) { failure in
+                if let failure { return done(.failure(failure)) }
+                done(.success(LogIdentity(member: own, cluster: remote.id)))
+            }
+        }
+    }
+
+    private func remoteText(_ remote: RemoteCluster) -> String {
+        let members = remote.members.map { "\($0.id) \($0.peerURLs.joined(separator: ","))" }
+        return "{ClusterID:\(remote.id) Members:[\(members.joined(separator: " "))]}"
+    }
+
+    private func same(_ a: [String], _ b: [String]) -> Bool {
+        if a.sorted() == b { return true }
+        func resolved(_ urls: [String]) -> [String]? {
+            var all: [String] = []
+            for url in urls {
+                guard let parsed = try? URLList.parseOne(url),
+                    let addresses = try? SocketAddress.resolve(host: parsed.host, port: parsed.port), let first = addresses.first
+                else { return nil }
+                all.append("\(parsed.scheme)://\(first)")
+            }
+            return all.sorted()
+        }
+        guard let x = resolved(a), let y = resolved(b) else { return false }
+        return x == y
+    }
+
+    private func checkVersions(_ remote: RemoteCluster, _ own: MemberID, _ done: @escaping (Failure?) -> Void) {
+        let others = remote.members.filter { $0.id != own }
+        guard !others.isEmpty else { return done(nil) }
+        var left = others.count
+        var known = 0
+        var bad: ClusterVersion?
+        let ours = ClusterVersion(3, 5)
+        for other in others {
+            transport.fetch(PeerRequest(other.peerURLs, "/version", timeout: 5_000_000_000)) { result in
+                if case .success(let response) = result, let version = ClusterVersionDuty.clusterVersion(in: response) {
+                    known += 1
+                    if version.release > ours || version.major < 3 { bad = version }
+                }
+                left -= 1
+                guard left == 0 else { return }
+                if let bad {
+                    done(Failure(description: "incompatible with current running cluster: it runs at \(bad), this server at \(ours)"))
+                } else if known == 0 {
+                    done(Failure(description: "incompatible with current running cluster: no member tells its version"))
+                } else {
+                    done(nil)
+                }
+            }
+        }
+    }
+}

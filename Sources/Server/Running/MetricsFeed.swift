@@ -1,0 +1,114 @@
+// Fills the metric families: counts of calls as they happen, everything else when somebody looks.
+
+import Connections
+import Foundations
+import GRPC
+import Linux
+import MVCC
+import State
+import Telemetry
+
+final class MetricsFeed {
+    let metrics: ServerMetrics
+    private let server: GRPCServer
+    private let configuration: ServerConfiguration
+    private weak var api: ClientAPI?
+    /// One child per method, so that a call costs two increments.
+    private var started: [Counter] = []
+    private var received: [Counter] = []
+    private var sent: [Counter] = []
+    private var ok: [Counter] = []
+    private var labels: [[String]] = []
+
+    init(_ configuration: ServerConfiguration, _ api: ClientAPI, streams: Set<String>) {
+        self.configuration = configuration
+        self.api = api
+        server = api.server
+        metrics = ServerMetrics(extensive: configuration.extensiveMetrics)
+        for path in server.router.paths {
+            let parts = path.split(separator: "/").map(String.init)
+            let kind = !streams.contains(path) ? "unary" : MetricsFeed.serverStreams.contains(path) ? "server_stream" : "bidi_stream"
+            let list = [parts.count > 1 ? parts[1] : "", parts.first ?? "", kind]
+            labels.append(list)
+            started.append(metrics.grpc.startedTotal.child(list))
+            received.append(metrics.grpc.msgReceivedTotal.child(list))
+            sent.append(metrics.grpc.msgSentTotal.child(list))
+            ok.append(metrics.grpc.handledTotal.child(["OK"] + list))
+        }
+        let (started, received, sent, ok, labels) = (started, received, sent, ok, labels)
+        let handled = metrics.grpc.handledTotal
+        server.observeStart = { method in
+            guard method >= 0, Int(method) < started.count else { return }
+            started[Int(method)].increment()
+            received[Int(method)].increment()
+        }
+        server.observeEnd = { method, code in
+            guard method >= 0, Int(method) < ok.count else { return }
+            if code == .ok {
+                ok[Int(method)].increment()
+                sent[Int(method)].increment()
+            } else {
+                handled.child([code.name] + labels[Int(method)]).increment()
+            }
+        }
+        api.member.diskMetrics = metrics.disk
+        let families = metrics.server
+        ServerMetrics.announce(families.version, api.member.settings.serverVersion)
+        ServerMetrics.announce(families.goVersion, "none")
+        families.id("\(api.member.identity.member)").set(1.0)
+        families.quotaBackendBytes.set(configuration.quotaBytes ?? 0)
+    }
+
+    private static let serverStreams: Set<String> = [
+        "/etcdserverpb.KV/RangeStream", "/etcdserverpb.Maintenance/Snapshot", "/v3electionpb.Election/Observe",
+        "/grpc.health.v1.Health/Watch",
+    ]
+
+    /// The page as Prometheus reads it.
+    func page() -> String {
+        refresh()
+        metrics.scrapes("200").increment()
+        return String(decoding: metrics.registry.exposition(), as: UTF8.self)
+    }
+
+    private func refresh() {
+        guard let api else { return }
+        let member = api.member, state = member.state
+        let server = metrics.server
+        server.hasLeader.set(member.hasLeader)
+        server.isLeader.set(member.isLeader)
+        server.isLearner.set(member.isLearner)
+        advance(server.leaderChangesSeenTotal, to: member.metrics.leaderChanges)
+        server.proposalsAppliedTotal.set(state.appliedIndex)
+        server.proposalsCommittedTotal.set(member.committed)
+        server.proposalsPending.set(member.metrics.proposalsPending)
+        advance(server.proposalsFailedTotal, to: member.metrics.proposalsFailed)
+        advance(server.slowApplyTotal, to: member.metrics.slowApplies)
+        advance(server.readIndexesFailedTotal, to: member.metrics.readIndexesFailed)
+        advance(server.slowReadIndexesTotal, to: member.metrics.slowReadIndexes)
+        if let version = state.membership.version {
+            ServerMetrics.announce(metrics.clusterVersion, "\(version.major).\(version.minor)")
+        }
+        metrics.mvcc.dbTotalSizeInBytes.set(member.store.allocatedBytes)
+        metrics.mvcc.dbTotalSizeInUseInBytes.set(member.store.usedBytes)
+        let debugging = metrics.debugging
+        debugging.mvccCurrentRevision.set(state.kv.currentRevision)
+        debugging.mvccCompactRevision.set(state.kv.compactedRevision)
+        debugging.mvccKeysTotal.set(state.kv.keyCount)
+        debugging.mvccWatcherTotal.set(member.hub.watcherCount)
+        debugging.mvccSlowWatcherTotal.set(member.hub.slowWatcherCount)
+        debugging.mvccWatchStreamTotal.set(member.hub.streamCount)
+        debugging.authRevision.set(state.auth.revision)
+        advance(debugging.serverLeaseExpiredTotal, to: member.metrics.leasesExpired)
+        let own = "\(member.identity.member)"
+        for other in state.membership.members where other.id != member.identity.member {
+            let isActive = member.transport?.activeSince(other.id) != nil
+            metrics.network.activePeers(own, "\(other.id)").set(isActive)
+            metrics.network.knownPeers(own, "\(other.id)").set(1.0)
+        }
+    }
+
+    private func advance(_ counter: Counter, to value: UInt64) {
+        if value > counter.value { counter.increment(by: Int(value - counter.value)) }
+    }
+}

@@ -1,0 +1,452 @@
+// A server between start and stop. On the loop's thread.
+//
+// Order of start: listeners bound (so that a taken port is known at once), data directory and replay, peers, publication
+// of the member's name; only when that is applied are clients served. Order of stop: leadership handed over, listeners
+// closed, calls drained, log and store written.
+
+import Connections
+import FileFormats
+import Flags
+import Foundations
+import Glibc
+import GRPC
+import HTTP1
+import Linux
+import Passwords
+import Raft
+import State
+import Telemetry
+import TLSEngine
+
+final class RunningServer {
+    let configuration: ServerConfiguration
+    let loop: EventLoop
+    let logger: Logger
+    private let arguments: [String]
+    private var signals: SignalWatch?
+    private var tls: ServerTLS?
+    private var directory: BootDirectory?
+    private var signer: (any TokenSigner)?
+    private var probe: PeerTransport?
+    private let nobody = NobodyAtHome()
+    private var joining: Joining?
+    private var member: Member?
+    private var transport: PeerTransport?
+    private var api: ClientAPI?
+    private var http: HTTPService?
+    private var server: GRPCServer?
+    private var httpServer: GRPCServer?
+    private var metricsServer: GRPCServer?
+    private var feed: MetricsFeed?
+    private var report: ServiceReport?
+    private var clientListeners: [Listener] = []
+    private var otherListeners: [Listener] = []
+    private var duties: [AnyObject] = []
+    private var isStopping = false
+    private var isServing = false
+    private(set) var exitCode: Int32 = 0
+    private(set) var endedBySignal: Int32?
+
+    init(_ configuration: ServerConfiguration, _ loop: EventLoop, _ logger: Logger, arguments: [String]) {
+        self.configuration = configuration
+        self.loop = loop
+        self.logger = logger
+        self.arguments = arguments
+    }
+
+    private func log(_ message: String, _ fields: [(String, String)], level: LogLevel = .info) {
+        logger.log(level, message, list: fields.map { ($0.0, .text($0.1)) })
+    }
+
+    private func refuse(_ reason: String) -> Bool {
+        logger.error("discovery failed or the server cannot start", ["error": .text(reason)])
+        exitCode = 1
+        return false
+    }
+
+    private func fail(_ reason: String) {
+        logger.error("cannot go on", ["error": .text(reason)])
+        exitCode = 1
+        shutDown()
+    }
+
+    // MARK: Start
+
+    func start() -> Bool {
+        do throws(SystemError) {
+            // First of all: every thread made later inherits that these signals are blocked.
+            signals = try SignalWatch(loop) { [weak self] signal in self?.received(signal) }
+        } catch { return refuse("\(error)") }
+        announce()
+        do {
+            let logger = logger
+            tls = try ServerTLS(configuration) { text in logger.info("\(text)") }
+            if let options = AuthTokenOptions(configuration.authToken), options.type == "jwt" {
+                signer = try JWTTokens(options.options)
+            } else if configuration.authToken == "simple" || configuration.authToken.isEmpty {
+                logger.warn("simple token is not cryptographically signed")
+            }
+            directory = try BootDirectory(
+                configuration.dataDirectory, wal: configuration.walDirectory.isEmpty ? nil : configuration.walDirectory)
+        } catch { return refuse("\(error)") }
+        guard let directory else { return false }
+        if let warning = directory.permissionWarning { logger.warn("\(warning)") }
+        do throws(SystemError) { try bindClients() } catch { return refuse("listen: \(error)") }
+        guard directory.isNew else {
+            logger.info(
+                "server has been already initialized",
+                ["data-dir": .text(configuration.dataDirectory), "dir-type": "member"])
+            return open()
+        }
+        return firstBoot(directory)
+    }
+
+    private func announce() {
+        logger.info(
+            "starting an etcd server",
+            [
+                "etcd-version": .text(ProgramVersion.etcd), "covey-version": .text(ProgramVersion.covey),
+                "go-os": "linux", "go-arch": .text(ProgramVersion.architecture), "name": .text(configuration.name),
+                "data-dir": .text(configuration.dataDirectory), "wal-dir": .text(configuration.walDirectory),
+                "heartbeat-interval": .text("\(configuration.heartbeatMilliseconds)ms"),
+                "election-timeout": .text("\(configuration.electionMilliseconds)ms"),
+                "snapshot-count": .unsigned(configuration.snapshotCount),
+                "snapshot-catchup-entries": .unsigned(configuration.snapshotCatchupEntries),
+                "initial-advertise-peer-urls": .texts(configuration.advertisePeerURLs.map(\.description)),
+                "listen-peer-urls": .texts(configuration.listenPeerURLs.map(\.description)),
+                "advertise-client-urls": .texts(configuration.advertiseClientURLs.map(\.description)),
+                "listen-client-urls": .texts(configuration.listenClientURLs.map(\.description)),
+                "listen-metrics-urls": .texts(configuration.listenMetricsURLs.map(\.description)),
+                "initial-cluster": .text(configuration.initialCluster),
+                "initial-cluster-state": .text(configuration.initialClusterState.rawValue),
+                "initial-cluster-token": .text(configuration.initialClusterToken),
+                "quota-backend-bytes": .unsigned(UInt64(configuration.quotaBytes ?? 0)),
+                "pre-vote": .bool(configuration.preVote),
+                "auto-compaction-mode": .text(configuration.autoCompaction.mode.rawValue),
+                "auto-compaction-retention": .text(configuration.autoCompaction.retentionText),
+            ])
+    }
+
+    /// Nothing is in the directory: what the flags say of the cluster counts now, and never again.
+    private func firstBoot(_ directory: BootDirectory) -> Bool {
+        let cluster: Flags.InitialCluster
+        do throws(ConfigurationError) {
+            cluster = try configuration.bootstrapCluster { url in
+                (try? SocketAddress.resolve(host: url.host, port: url.port)).map { $0.map(\.description).sorted() }
+            }
+        } catch { return refuse(error.description) }
+        let probe = PeerTransport(
+            loop: loop, identity: LogIdentity(member: .none, cluster: ClusterID(0)), settings: transportSettings(),
+            tlsClient: tls?.toPeers, owner: nobody)
+        self.probe = probe
+        let joining = Joining(probe, configuration, cluster) { [weak self] in self?.log($0, $1, level: .warn) }
+        self.joining = joining
+        if configuration.initialClusterState == .new {
+            let new = InitialCluster(
+                token: configuration.initialClusterToken,
+                members: cluster.members.map { ($0.name, $0.urls.map(\.description)) }, ownName: configuration.name)
+            guard let own = new.members.firstIndex(where: { $0.name == new.ownName }) else { return refuse("no local name") }
+            joining.checkNew(own: new.ids[own]) { [weak self] failure in
+                self?.created(failure?.description) { () throws(BootError) in try directory.create(new) }
+            }
+        } else {
+            joining.join { [weak self] result in
+                switch result {
+                case .failure(let failure): self?.created(failure.description) {}
+                case .success(let identity):
+                    self?.created(nil) { () throws(BootError) in try directory.create(joining: identity) }
+                }
+            }
+        }
+        return true
+    }
+
+    private func created(_ failure: String?, _ create: @escaping () throws(BootError) -> Void) {
+        // Not from inside the probe's own call.
+        loop.schedule(after: 0) { [weak self] in
+            guard let self, !isStopping else { return }
+            probe?.stop()
+            probe = nil
+            joining = nil
+            if let failure { return fail(failure) }
+            do throws(BootError) { try create() } catch { return fail("\(error)") }
+            if !open() { shutDown() }
+        }
+    }
+
+    private func open() -> Bool {
+        guard let directory else { return false }
+        let hasher = Bcrypt(cost: configuration.bcryptCost)
+        let settings = memberSettings()
+        let configuration = configuration
+        let member: Member
+        do throws(BootError) {
+            member = try Boot.open(
+                directory, settings: settings,
+                parts: StateParts(hasher: hasher, signer: signer) { state in
+                    state.lease.electionTimeout = Nanoseconds(settings.electionTimeout)
+                    state.lease.minimumTTL = Lessor.Settings.minimumTTL(
+                        electionTicks: settings.electionTicks, heartbeat: Nanoseconds(settings.heartbeat))
+                    state.lease.checkpoints = settings.leaseCheckpoints
+                    state.lease.persistCheckpoints = configuration.gates["LeaseCheckpointPersist"]
+                    state.tokenTimeToLive = Nanoseconds(configuration.authTokenTTLSeconds) * .second
+                    state.learnersMax = Int(configuration.learnersMax)
+                },
+                forceNewCluster: configuration.forceNewCluster, loop: loop, note: { log($0, [], level: .warn) })
+        } catch { return refuse("\(error)") }
+        self.member = member
+        member.report = { [weak self] in self?.log($0, $1) }
+        member.onHalt = { [weak self] reason in self?.fail("the member stops: \(reason)") }
+        member.onRemoved = { [weak self] reason in
+            self?.logger.warn("server error", ["error": .text(reason)])
+            self?.logger.warn(
+                "data-dir used by this member must be removed", ["data-dir": .text(configuration.dataDirectory)])
+            self?.shutDown()
+        }
+        serve(member, hasher)
+        let transport = PeerTransport(
+            loop: loop, identity: member.identity, settings: transportSettings(), tlsServer: tls?.peers,
+            tlsClient: tls?.toPeers, owner: member)
+        self.transport = transport
+        do throws(SystemError) {
+            for url in configuration.listenPeerURLs {
+                try transport.listen("\(url)")
+                logger.info("serving peer traffic", ["address": .text(url.address)])
+            }
+        } catch { return refuse("listen on a peer URL: \(error)") }
+        logger.info(
+            "starting local member",
+            ["local-member-id": .id(member.identity.member), "cluster-id": .id(member.identity.cluster)])
+        member.start(transport)
+        let publication = Publication(
+            member, name: configuration.name, clientURLs: configuration.advertiseClientURLs.map(\.description)
+        ) { [weak self] in self?.published() }
+        duties.append(publication)
+        publication.start()
+        return true
+    }
+
+    private func memberSettings() -> Member.Settings {
+        var settings = Member.Settings()
+        settings.name = configuration.name
+        settings.dataDirectory = configuration.dataDirectory
+        settings.snapshotCount = max(1, configuration.snapshotCount)
+        settings.catchUpEntries = configuration.snapshotCatchupEntries
+        settings.quotaBytes = configuration.quotaBytes.map { Int($0) }
+        settings.maxRequestBytes = Int(clamping: configuration.requestBytesMax)
+        settings.maxTxnOperations = Int(clamping: configuration.transactionOperationsMax)
+        settings.electionTimeout = configuration.electionMilliseconds * 1_000_000
+        settings.heartbeat = configuration.heartbeatMilliseconds * 1_000_000
+        if configuration.batchInterval > 0 { settings.batchInterval = UInt64(configuration.batchInterval) }
+        if configuration.batchLimit > 0 { settings.batchLimit = Int(configuration.batchLimit) }
+        if configuration.watchProgressInterval > 0 { settings.progressInterval = UInt64(configuration.watchProgressInterval) }
+        settings.slowRequest = UInt64(max(0, configuration.warningUnaryRequestDuration))
+        settings.preVote = configuration.preVote
+        settings.strictReconfiguration = configuration.strictReconfigCheck
+        settings.advancesFirstElection = configuration.initialElectionTickAdvance
+        settings.leaseCheckpoints = configuration.gates["LeaseCheckpoint"]
+        settings.serverVersion = ProgramVersion.etcd
+        return settings
+    }
+
+    private func transportSettings() -> PeerTransport.Settings {
+        var settings = PeerTransport.Settings()
+        settings.serverVersion = ProgramVersion.etcd
+        settings.peerURLs = configuration.advertisePeerURLs.map(\.description)
+        settings.snapshotDirectory = directory?.snapshotDirectory ?? ""
+        settings.electionTimeout = configuration.electionMilliseconds * 1_000_000
+        settings.skipsAddressCheck = configuration.peerTLS.skipsClientSANVerification
+        return settings
+    }
+
+    // MARK: Clients
+
+    private func limits() -> GRPCServer.Limits {
+        var limits = GRPCServer.Limits()
+        limits.messageBytesMax = Int(clamping: configuration.requestBytesMax) + 524_288
+        limits.maxConcurrentStreams = configuration.concurrentStreamsMax
+        limits.pingIntervalMin = UInt64(max(0, configuration.keepAlive.minimumInterval))
+        if configuration.keepAlive.interval > 0 { limits.keepaliveInterval = UInt64(configuration.keepAlive.interval) }
+        if configuration.keepAlive.timeout > 0 { limits.keepaliveTimeout = UInt64(configuration.keepAlive.timeout) }
+        return limits
+    }
+
+    private func serve(_ member: Member, _ hasher: any PasswordHasher) {
+        let server = GRPCServer(loop: loop, router: GRPCRouter(), limits: limits())
+        self.server = server
+        let api = ClientAPI(member: member, server: server, hasher: hasher)
+        self.api = api
+        member.servePage = { [unowned api] page, answer in api.servePeer(page, answer) }
+        var settings = HTTPService.Settings()
+        settings.origins = configuration.corsOrigins
+        settings.hosts = configuration.hostWhitelist
+        settings.gateway = configuration.enableGateway
+        settings.arguments = arguments
+        let http = HTTPService(api, settings)
+        self.http = http
+        let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys))
+        self.feed = feed
+        http.metrics = { [unowned feed] in feed.page() }
+        let version = ClusterVersionDuty(member) { [weak self] in self?.log($0, $1) }
+        duties.append(version)
+        member.onLeaderChanged = { [unowned version, unowned member] in if member.leadsForSure { version.look() } }
+        if let retention = try? configuration.retention(), retention > 0 {
+            let rule: AutoCompaction.Rule =
+                configuration.autoCompaction.mode == .periodic ? .periodic(UInt64(retention)) : .revisions(retention)
+            duties.append(AutoCompaction(member, rule) { [weak self] in self?.log($0, $1) })
+        }
+        member.onCompacted = { [weak self] revision in
+            self?.log("finished scheduled compaction", [("compact-revision", "\(revision)")])
+        }
+    }
+
+    private func bindClients() throws(SystemError) {
+        for url in configuration.listenClientURLs {
+            try listen(url, into: \.clientListeners) { [weak self] descriptor in
+                guard let self, let server else { return Process.close(descriptor) }
+                server.add(
+                    descriptor, tls: session(url), grpcOnly: !configuration.listenClientHTTPURLs.isEmpty)
+            }
+        }
+        for url in configuration.listenClientHTTPURLs {
+            try listen(url, into: \.clientListeners) { [weak self] descriptor in
+                guard let self, let server else { return Process.close(descriptor) }
+                server.add(descriptor, tls: session(url), httpOnly: true)
+            }
+        }
+        for url in configuration.listenMetricsURLs {
+            try listen(url, into: \.otherListeners) { [weak self] descriptor in
+                guard let self else { return Process.close(descriptor) }
+                metrics().add(descriptor, tls: session(url), httpOnly: true)
+            }
+        }
+    }
+
+    private func session(_ url: MemberURL) -> TLSSession? { url.usesTLS ? tls?.clients?.makeServerSession() : nil }
+
+    private func metrics() -> GRPCServer {
+        if let metricsServer { return metricsServer }
+        let router = GRPCRouter()
+        let server = GRPCServer(loop: loop, router: router, limits: GRPCServer.Limits())
+        router.http = { [weak self, unowned server] request, call, _ in
+            guard let http = self?.http else {
+                return server.respond(call, status: 503, headers: [], body: Bytes("not ready\n".utf8))
+            }
+            http.serveObservability(request, call, on: server)
+        }
+        metricsServer = server
+        return server
+    }
+
+    private func listen(
+        _ url: MemberURL, into list: ReferenceWritableKeyPath<RunningServer, [Listener]>,
+        accepted: @escaping (Int32) -> Void
+    ) throws(SystemError) {
+        guard let target = ListenURL("\(url)") else { throw SystemError("parse URL", "\(url)", code: EINVAL) }
+        var options = Socket.ListenOptions()
+        options.reusePort = configuration.reusePort
+        for address in try target.addresses() {
+            self[keyPath: list].append(
+                try Listener(
+                    address, loop: loop, options: options, paused: list == \.clientListeners,
+                    report: { [weak self] in self?.log($0, [], level: .warn) }, accepted: accepted))
+        }
+    }
+
+    /// The cluster knows this member's name: clients may come.
+    private func published() {
+        guard !isServing, !isStopping, let api else { return }
+        let check = CorruptionCheck(api, interval: UInt64(max(0, configuration.corruptCheckInterval))) { [weak self] in
+            self?.log($0, $1)
+        }
+        duties.append(check)
+        guard configuration.gates["InitialCorruptCheck"] else { return serveClients() }
+        check.initial { [weak self] failure in
+            if let failure { self?.fail(failure) } else { self?.serveClients() }
+        }
+    }
+
+    private func serveClients() {
+        guard !isServing, !isStopping, let member else { return }
+        isServing = true
+        log(
+            "published local member to cluster through raft",
+            [
+                ("local-member-id", "\(member.identity.member)"), ("cluster-id", "\(member.identity.cluster)"),
+                ("publish-timeout", "\(member.settings.requestTimeout / 1_000_000_000)s"),
+            ])
+        logger.info("ready to serve client requests")
+        if let version = member.state.membership.version {
+            log("enabled capabilities for version", [("cluster-version", "\(version.major).\(version.minor)")])
+        }
+        for listener in clientListeners { listener.resume() }
+        for url in configuration.listenClientURLs + configuration.listenClientHTTPURLs {
+            if url.usesTLS {
+                logger.info("serving client traffic securely", ["address": .text(url.address)])
+            } else {
+                logger.info("serving client traffic insecurely; this is strongly discouraged!", ["address": .text(url.address)])
+            }
+        }
+        let report = ServiceReport(member, [tls?.clients, tls?.peers].compactMap { $0 })
+        self.report = report
+        logger.info("notifying init daemon")
+        if let error = report.ready() {
+            logger.error("failed to notify systemd for readiness", ["error": .error(error)])
+        } else {
+            logger.info("successfully notified init daemon")
+        }
+    }
+
+    // MARK: Stop
+
+    private func received(_ signal: Int32) {
+        let name = signal == SIGTERM ? "terminated" : signal == SIGINT ? "interrupt" : "signal \(signal)"
+        logger.info("received signal; shutting down", ["signal": .text(name)])
+        if isStopping { return }
+        endedBySignal = signal
+        shutDown()
+    }
+
+    private func shutDown() {
+        guard !isStopping else { return }
+        isStopping = true
+        report?.stopping()
+        logger.info("closing etcd server", ["name": .text(configuration.name), "data-dir": .text(configuration.dataDirectory)])
+        api?.setServing(false)
+        guard let member, !member.isStopped else { return drain() }
+        member.handOver { [weak self] in self?.drain() }
+    }
+
+    private func drain() {
+        for listener in clientListeners + otherListeners { listener.stop() }
+        clientListeners = []
+        otherListeners = []
+        guard let server else { return finish() }
+        let timer = loop.schedule(after: 5_000_000_000) { [weak self] in self?.finish() }
+        server.drain { [weak self] in
+            self?.loop.cancel(timer)
+            self?.finish()
+        }
+    }
+
+    private func finish() {
+        probe?.stop()
+        member?.stop()
+        transport?.stop()
+        server?.closeAll()
+        metricsServer?.closeAll()
+        logger.info("closed etcd server", ["name": .text(configuration.name), "data-dir": .text(configuration.dataDirectory)])
+        loop.stop()
+    }
+}
+
+/// Before there is a member nobody can be asked.
+private final class NobodyAtHome: PeerTransportOwner {
+    func received(_ message: Raft.Message) {}
+    func receivedSnapshot(_ message: Raft.Message, databasePath: String) {}
+    func unreachable(_ id: MemberID) {}
+    func snapshotSent(to id: MemberID, ok: Bool) {}
+    func isRemoved(_ id: MemberID) -> Bool { false }
+    func selfRemoved(_ reason: String) {}
+    func page(_ page: PeerPage, _ answer: @escaping (PeerPageAnswer) -> Void) { answer(.error(503, "not ready")) }
+}

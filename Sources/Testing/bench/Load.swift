@@ -1,0 +1,143 @@
+// A load: connections, each with so many calls in flight, for so long. One thread; what it costs is what it takes from the
+// server on a small machine, so the way of a call here is short.
+
+import Foundations
+import Glibc
+import Wire
+
+func monotonic() -> UInt64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// Nanoseconds, kept whole and sorted when asked.
+struct Latencies {
+    private var values: [UInt32] = []
+
+    mutating func add(_ nanoseconds: UInt64) { values.append(UInt32(clamping: nanoseconds)) }
+    mutating func add(_ others: Latencies) { values += others.values }
+
+    /// In microseconds.
+    mutating func percentile(_ share: Double) -> Double {
+        values.sort()
+        return values.isEmpty ? 0 : Double(values[min(values.count - 1, Int(Double(values.count) * share))]) / 1000
+    }
+}
+
+/// Polls connections and lets each read when it can.
+struct Poller {
+    private var polls: [pollfd]
+
+    init(_ connections: [LoadConnection]) {
+        polls = connections.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
+    }
+
+    /// Waits until there is something to read; the time then.
+    mutating func wait(_ connections: [LoadConnection]) -> UInt64 {
+        for (i, connection) in connections.enumerated() {
+            polls[i].events = Int16(POLLIN) | (connection.wantsToWrite ? Int16(POLLOUT) : 0)
+        }
+        guard unsafe poll(&polls, nfds_t(polls.count), 10_000) > 0 else { fail("no answer for ten seconds") }
+        return monotonic()
+    }
+
+    /// Lets those read that can; `handled` is called for each.
+    func read(_ connections: [LoadConnection], _ now: UInt64, _ handled: (LoadConnection) -> Void = { _ in }) {
+        for i in polls.indices where polls[i].revents != 0 {
+            connections[i].read(now: now)
+            if connections[i].isBroken { fail("the server closed connection \(i)") }
+            handled(connections[i])
+        }
+    }
+}
+
+/// Calls that are answered once, started again as soon as they end.
+final class UnaryLoad: LoadOwner {
+    struct Shape {
+        var connections = 16
+        var streams = 64
+        var seconds = 2.0
+        /// Ends after so many calls instead, whatever the time.
+        var calls: Int?
+    }
+
+    private(set) var completed = 0
+    private(set) var failed = 0
+    private(set) var latencies = Latencies()
+    private(set) var seconds = 0.0
+    private let shape: Shape
+    private let method: LoadMethod
+    private let request: (_ number: Int, _ message: inout [UInt8]) -> Void
+    private var message: [UInt8] = []
+    private var connections: [LoadConnection] = []
+    private var started = 0
+    private var goesOn = true
+    private var now: UInt64 = 0
+
+    /// `request` turns the message of a call into that of the nth.
+    init(
+        _ shape: Shape, _ method: LoadMethod, _ message: [UInt8],
+        _ request: @escaping (_ number: Int, _ message: inout [UInt8]) -> Void = { _, _ in }
+    ) {
+        self.shape = shape
+        self.method = method
+        self.message = message
+        self.request = request
+    }
+
+    @discardableResult
+    func run(port: Int) -> Self {
+        connections = (0..<shape.connections).map { LoadConnection(port: port, index: $0, owner: self) }
+        let begin = monotonic()
+        let deadline = begin + UInt64(shape.seconds * 1e9)
+        var poller = Poller(connections)
+        now = begin
+        for connection in connections { fill(connection) }
+        while connections.contains(where: { $0.inFlight > 0 }) {
+            now = poller.wait(connections)
+            poller.read(connections, now) { fill($0) }
+            if shape.calls == nil && now >= deadline { goesOn = false }
+        }
+        seconds = Double(now - begin) / 1e9
+        connections = []
+        return self
+    }
+
+    /// One linearizable read of a key that need not be there; false when nobody listens or the answer is an error.
+    static func isAnswered(port: Int) -> Bool {
+        let load = UnaryLoad(Shape(), LoadMethod("/etcdserverpb.KV/Range"), RangeRequest(key: [0x78]).encoded())
+        guard let connection = LoadConnection(trying: port, index: 0, owner: load) else { return false }
+        load.now = monotonic()
+        connection.open(load.method, load.message, now: load.now)
+        connection.flush()
+        while connection.inFlight > 0 && !connection.isBroken {
+            var poll = pollfd(fd: connection.descriptor, events: Int16(POLLIN), revents: 0)
+            guard unsafe Glibc.poll(&poll, 1, 10_000) > 0 else { return false }
+            connection.read(now: load.now)
+            connection.flush()
+        }
+        return load.completed == 1
+    }
+
+    private func fill(_ connection: LoadConnection) {
+        while connection.inFlight < shape.streams && goesOn {
+            if let calls = shape.calls, started >= calls { break }
+            request(started, &message)
+            guard connection.open(method, message, now: now) != nil else { break }
+            started += 1
+        }
+        connection.flush()
+    }
+
+    func message(_ connection: LoadConnection, _ stream: Int32, _ message: UnsafeRawBufferPointer) {}
+
+    func ended(_ connection: LoadConnection, _ stream: Int32, ok: Bool, latency: UInt64) {
+        if ok {
+            completed += 1
+            latencies.add(latency)
+        } else {
+            failed += 1
+        }
+    }
+}
