@@ -31,7 +31,7 @@ final class BuildSite {
         "wal", "wal.tmp", "snap", "store", "store.tmp", "covey.json", "covey.json.tmp", "lock",
     ]
 
-    /// `writesFormat`: the directory is one of ours, not etcd's.
+    /// `isOurs`: the directory is to be one of ours, not etcd's.
     init(_ directory: String, wal: String?, isOurs: Bool = true) throws(CtlFailure) {
         let directory = BuildSite.trimmed(directory)
         self.directory = directory
@@ -58,7 +58,11 @@ final class BuildSite {
         try removeLeftovers()
         lock = try BuildSite.onDirectory { () throws(DataDirectoryError) in try data.prepare() }
         try BuildSite.onDisk { () throws(DiskError) in
-            if !isOurs { try Disk.remove(data.formatFile) }
+            if !isOurs {
+                // The descriptor goes on holding the lock.
+                try Disk.remove(data.formatFile)
+                try Disk.remove(data.lockFile)
+            }
             try BuildSite.makeParents(of: data.wal)
         }
     }

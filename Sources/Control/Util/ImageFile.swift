@@ -45,14 +45,9 @@ final class ImageFile {
 
     var layout: (imageBytes: Int, hasDigest: Bool) { SnapshotFile.layout(fileBytes: fileBytes) }
 
-    /// True while a running etcd holds the file: bbolt locks the database it has open.
-    func isInUse() -> Bool {
-        guard flock(descriptor, LOCK_SH | LOCK_NB) != 0 else {
-            flock(descriptor, LOCK_UN)
-            return false
-        }
-        return errno == EWOULDBLOCK
-    }
+    /// Keeps etcd from opening the database as long as this object lives; false when one has it open already. bbolt locks
+    /// its file the same way.
+    func lock() -> Bool { flock(descriptor, LOCK_SH | LOCK_NB) == 0 }
 
     func image() throws(BoltDamage) -> BoltImage {
         let imageBytes = layout.imageBytes

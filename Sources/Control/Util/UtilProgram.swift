@@ -42,6 +42,9 @@ package enum UtilProgram {
         case "completion": try completion(invocation)
         case "snapshot status": try StatusCommand.run(invocation)
         case "snapshot restore": try RestoreCommand.run(invocation)
+        case "import": try ImportCommand.run(invocation)
+        case "export": try ExportCommand.run(invocation)
+        case "hashkv": try HashKVCommand.run(invocation)
         default: unreachable("no command is called \(parsed.name)")
         }
     }
