@@ -58,7 +58,10 @@ struct BenchOptions {
         }
     }
 
-    func wants(_ one: BenchCase) -> Bool { cases.isEmpty || cases.contains { one.isMeant(by: $0) } }
+    func wants(_ one: BenchCase) -> Bool {
+        // Under a profiler one case is one case.
+        attached ? cases.contains(one.rawValue) : cases.isEmpty || cases.contains { one.isMeant(by: $0) }
+    }
 }
 
 /// In the order in which they run.
