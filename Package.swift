@@ -101,7 +101,7 @@ let package = Package(
         ]),
         outer("Control", "Control", [
             "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
-            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient",
+            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient", "Passwords",
         ]),
         program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 

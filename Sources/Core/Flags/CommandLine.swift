@@ -69,7 +69,7 @@ package struct CommandLineParser: Sendable {
         if flags.values.bool("help") || !command.runnable { return .help(path: path, command: command) }
         let missing = command.options.filter { $0.required && !flags.values.isSet($0.name) }
         if !missing.isEmpty {
-            let names = missing.map { GoText.quote($0.name) }.joined(separator: ", ")
+            let names = missing.map(\.name).sorted().map(GoText.quote).joined(separator: ", ")
             throw .badFlag(message: "required flag(s) \(names) not set", path: path, command: command)
         }
         return .run(

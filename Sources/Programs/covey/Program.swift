@@ -17,6 +17,7 @@ import Server
     private static func run(_ name: String, _ words: [String]) -> Int32 {
         if name == "etcd" { return ServerProgram.run(words, calledAs: "etcd") }
         if name == "etcdctl" { return CtlProgram.run(arguments: words, calledAs: "etcdctl") }
+        if name == "etcdutl" { return UtilProgram.run(arguments: words, calledAs: "etcdutl") }
         guard let first = words.first else {
             print(help)
             return 0
@@ -25,6 +26,7 @@ import Server
         switch first {
         case "server": return ServerProgram.run(rest, calledAs: "covey server")
         case "ctl": return CtlProgram.run(arguments: rest, calledAs: "covey ctl")
+        case "util": return UtilProgram.run(arguments: rest, calledAs: "covey util")
         case "version", "--version":
             print("covey \(ProgramVersion.covey) (etcd API \(ProgramVersion.etcd), linux/\(ProgramVersion.architecture))")
             return 0
@@ -42,8 +44,9 @@ import Server
 
           covey server    start a member; flags as etcd's (covey server --help)
           covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
+          covey util      work on snapshot files and data directories, without a server (covey util --help)
           covey version   what this is
 
-        Called as etcd it is the server, as etcdctl it is the client.
+        Called as etcd it is the server, as etcdctl and etcdutl those tools.
         """
 }
