@@ -3,6 +3,7 @@
 import Flags
 import Foundations
 import Glibc
+import Operations
 import Server
 
 @main enum Program {
@@ -19,6 +20,7 @@ import Server
             print(help)
             return 0
         }
+        if let code = OperatorProgram.run(words) { return code }
         let rest = Array(words.dropFirst())
         switch first {
         case "server": return ServerProgram.run(rest, calledAs: "covey server")
