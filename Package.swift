@@ -102,8 +102,8 @@ let package = Package(
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
         ]),
         outer("Control", "Control", [
-            "Foundations", "Wire", "JSON", "GRPC", "Flags", "FileFormats", "Linux", "Telemetry", "LMDBStore", "DiskLog",
-            "MVCC", "State", "CoveyClient",
+            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
+            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient",
         ]),
         outer("Operations", "Operations", [
             "Foundations", "Flags", "JSON", "HTTP1", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI", "TLSEngine",
@@ -144,7 +144,7 @@ let package = Package(
             "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
             "Telemetry", "Foundations", "TestSupport",
         ], data: true),
-        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

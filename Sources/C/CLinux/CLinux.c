@@ -5,6 +5,8 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <netinet/in.h>
+#include <resolv.h>
 
 int covey_open(const char *path, int flags, unsigned mode) { return open(path, flags | O_CLOEXEC, mode); }
 
@@ -38,3 +40,7 @@ int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t event
 uint64_t covey_event_data(const struct epoll_event *event) { return event->data.u64; }
 
 uint32_t covey_event_bits(const struct epoll_event *event) { return event->events; }
+
+int covey_resolve(const char *name, int type, void *answer, int size) {
+    return res_query(name, 1 /* IN */, type, answer, size);
+}

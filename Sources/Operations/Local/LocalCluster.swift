@@ -81,7 +81,7 @@ final class LocalCluster {
         member.startedAt = Clock.monotonic()
         member.view = nil
         do throws(SystemError) {
-            let process = try ChildProcess.start(program, member.words, log: member.log)
+            let process = try SupervisedProcess.start(program, member.words, log: member.log)
             member.phase = .running(process)
             events.tell(member.host.name, "started (pid \(process.id))")
         } catch {

@@ -7,7 +7,7 @@ import Linux
 final class LocalMember {
     enum Phase: Equatable {
         case stopped
-        case running(ChildProcess)
+        case running(SupervisedProcess)
         /// Ended by itself; a timer will start it.
         case waiting
     }
@@ -31,7 +31,7 @@ final class LocalMember {
         self.log = log
     }
 
-    var process: ChildProcess? { if case .running(let process) = phase { process } else { nil } }
+    var process: SupervisedProcess? { if case .running(let process) = phase { process } else { nil } }
     var isHealthy: Bool { process != nil && view?.isHealthy == true }
     var isLeader: Bool { process != nil && view?.facts?.isLeader == true }
 }

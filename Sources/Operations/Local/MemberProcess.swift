@@ -16,13 +16,13 @@ enum MemberProcess {
             Output.error("covey \(word) is what `covey up` calls; it is of no use by itself\n")
             return 2
         }
-        guard ChildProcess.endWithParent(parent, SIGTERM) else { return 1 }
+        guard SupervisedProcess.endWithParent(parent, SIGTERM) else { return 1 }
         // The server reads variables of these names; the inventory alone says how it runs.
         for name in variables() where name.hasPrefix("ETCD_") || (name.hasPrefix("COVEY_") && name != "COVEY_FAILPOINTS") {
             unsafe unsetenv(name)
         }
         guard let program = ownProgram() else { return 1 }
-        Output.error("\(ChildProcess.become(program, ["covey", "server"] + words.dropFirst()))\n")
+        Output.error("\(SupervisedProcess.become(program, ["covey", "server"] + words.dropFirst()))\n")
         return 1
     }
 

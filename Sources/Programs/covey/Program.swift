@@ -1,5 +1,6 @@
 // One executable that is many programs: by sub-command, or by the name it was called by (a link named etcd, etcdctl, etcdutl).
 
+import Control
 import Flags
 import Foundations
 import Glibc
@@ -16,6 +17,7 @@ import Server
 
     private static func run(_ name: String, _ words: [String]) -> Int32 {
         if name == "etcd" { return ServerProgram.run(words, calledAs: "etcd") }
+        if name == "etcdctl" { return CtlProgram.run(arguments: words, calledAs: "etcdctl") }
         guard let first = words.first else {
             print(help)
             return 0
@@ -24,6 +26,7 @@ import Server
         let rest = Array(words.dropFirst())
         switch first {
         case "server": return ServerProgram.run(rest, calledAs: "covey server")
+        case "ctl": return CtlProgram.run(arguments: rest, calledAs: "covey ctl")
         case "version", "--version":
             print("covey \(ProgramVersion.covey) (etcd API \(ProgramVersion.etcd), linux/\(ProgramVersion.architecture))")
             return 0
@@ -40,8 +43,9 @@ import Server
         covey: an etcd-compatible server, its tools, and the agent that runs clusters of it
 
           covey server    start a member; flags as etcd's (covey server --help)
+          covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
           covey version   what this is
 
-        Called as etcd it is the server.
+        Called as etcd it is the server, as etcdctl it is the client.
         """
 }

@@ -24,6 +24,7 @@ int covey_connect(int descriptor, const void *address, unsigned length);
 int covey_socket_name(int descriptor, int of_peer, void *address, unsigned *length);
 int covey_numeric_host(const void *address, unsigned length, char *host, unsigned size);
 int covey_host_name(const void *address, unsigned length, char *host, unsigned size);
+int covey_resolve(const char *name, int type, void *answer, int size);
 int covey_thread_name(const char *name);
 int covey_end_with_parent(int signal);
 int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t data);
