@@ -117,8 +117,8 @@ package struct ServerSettings: Sendable, Equatable {
             set("auto-compaction-retention", String(count))
         }
         if inventory.corruptionCheck > 0 {
-            set("experimental-initial-corrupt-check", true)
-            set("experimental-corrupt-check-time", GoDuration.format(inventory.corruptionCheck))
+            set("feature-gates", "InitialCorruptCheck=true")
+            set("corrupt-check-time", GoDuration.format(inventory.corruptionCheck))
         }
     }
 

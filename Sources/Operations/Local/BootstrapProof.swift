@@ -44,10 +44,10 @@ struct BootstrapProof {
         let answer = try await ask(host, "/v3/cluster/member/list", .object([.init("linearizable", .bool(true))]))
         var ids: [String: String] = [:]
         var urls: [String: String] = [:]
-        for member in answer[name: "members"]?.array ?? [] {
-            let name = member[name: "name"]?.string ?? ""
-            ids[name] = hexadecimal(member[name: "ID"])
-            urls[name] = (member[name: "peerURLs"]?.array ?? []).compactMap(\.string).joined(separator: ",")
+        for member in answer["members"]?.array ?? [] {
+            let name = member["name"]?.string ?? ""
+            ids[name] = hexadecimal(member["ID"])
+            urls[name] = (member["peerURLs"]?.array ?? []).compactMap(\.string).joined(separator: ",")
         }
         let expected = Dictionary(uniqueKeysWithValues: ledger.members.map { ($0.name, $0.peerURL) })
         guard urls == expected else {
@@ -56,7 +56,7 @@ struct BootstrapProof {
             }
             throw Failure(description: "\(host.name) knows the members \(shown(urls)), the ledger has \(shown(expected))")
         }
-        return Proven(clusterID: hexadecimal(answer[name: "header"]?[name: "cluster_id"]), memberIDs: ids)
+        return Proven(clusterID: hexadecimal(answer["header"]?["cluster_id"]), memberIDs: ids)
     }
 
     /// A write, a read and a delete through this member. The revision after.
@@ -65,14 +65,14 @@ struct BootstrapProof {
         let value = JSONValue.string(Base64.encode(Array(ledger.token.utf8)))
         _ = try await ask(host, "/v3/kv/put", .object([.init("key", key), .init("value", value)]))
         let read = try await ask(host, "/v3/kv/range", .object([.init("key", key)]))
-        guard read[name: "kvs"]?.array?.first?[name: "value"] == value else {
+        guard read["kvs"]?.array?.first?["value"] == value else {
             throw Failure(description: "\(host.name) does not have what was written through it a moment ago")
         }
         let deleted = try await ask(host, "/v3/kv/deleterange", .object([.init("key", key)]))
-        guard deleted[name: "deleted"]?.string == "1" else {
+        guard deleted["deleted"]?.string == "1" else {
             throw Failure(description: "\(host.name) did not delete what was written through it")
         }
-        return Int64(deleted[name: "header"]?[name: "revision"]?.string ?? "") ?? 0
+        return Int64(deleted["header"]?["revision"]?.string ?? "") ?? 0
     }
 
     private func compareHashes(at revision: Int64) async throws(Failure) {
@@ -81,7 +81,7 @@ struct BootstrapProof {
             // A read that waits for the majority, so that the member has applied this revision.
             _ = try await ask(host, "/v3/kv/range", .object([.init("key", .string(Base64.encode([0])))]))
             let answer = try await ask(host, "/v3/maintenance/hash", .object([.init("revision", .string(String(revision)))]))
-            let hash = answer[name: "hash"]
+            let hash = answer["hash"]
             if let first, first.hash != hash {
                 throw Failure(description: "the data of \(first.name) and \(host.name) differs at revision \(revision)")
             }

@@ -10,11 +10,13 @@ import PKI
 extension Ledger {
     /// Nil when the file is no ledger.
     static func load(_ path: String) throws(UpCommand.Refused) -> Ledger? {
-        do throws(PKIError) {
-            // Whatever is wrong inside, it is no ledger.
-            guard let json = try? JSONValue(parsing: try KeyFile.read(path).bytes) else { return nil }
-            return Ledger(json)
-        } catch { throw UpCommand.Refused(code: 1, text: "\(error)") }
+        let bytes: [UInt8]
+        do throws(PKIError) { bytes = try KeyFile.read(path).bytes } catch {
+            throw UpCommand.Refused(code: 1, text: "\(error)")
+        }
+        // Whatever is wrong inside, it is no ledger.
+        guard let json = try? JSONValue(parsing: bytes) else { return nil }
+        return Ledger(json)
     }
 
     func save(_ path: String) throws(PKIError) {
@@ -44,7 +46,7 @@ enum Identity {
     static func token(_ path: String) -> String? {
         // No file, or nonsense in it: nobody knows whose data it is.
         guard let bytes = try? KeyFile.read(path).bytes, let json = try? JSONValue(parsing: bytes) else { return nil }
-        return json[name: "token"]?.string
+        return json["token"]?.string
     }
 }
 

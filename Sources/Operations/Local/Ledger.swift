@@ -71,16 +71,16 @@ struct Ledger: Sendable, Equatable {
 
     /// Nil for what is no ledger of this format.
     init?(_ json: JSONValue) {
-        guard json[name: "format"]?.int64 == Int64(Self.format), let cluster = json[name: "cluster"]?.string,
-            let state = json[name: "state"]?.string.flatMap(State.init(rawValue:)), let token = json[name: "token"]?.string,
-            let clusterID = json[name: "clusterID"]?.string, let bootstrapped = json[name: "bootstrapped"]?.int64,
-            let generation = json[name: "generation"]?.int64, let digest = json[name: "digest"]?.string,
-            let list = json[name: "members"]?.array
+        guard json["format"]?.int64 == Int64(Self.format), let cluster = json["cluster"]?.string,
+            let state = json["state"]?.string.flatMap(State.init(rawValue:)), let token = json["token"]?.string,
+            let clusterID = json["clusterID"]?.string, let bootstrapped = json["bootstrapped"]?.int64,
+            let generation = json["generation"]?.int64, let digest = json["digest"]?.string,
+            let list = json["members"]?.array
         else { return nil }
         var members: [Member] = []
         for item in list {
-            guard let name = item[name: "name"]?.string, let url = item[name: "peerURL"]?.string,
-                let wasStarted = item[name: "wasStarted"]?.bool, let id = item[name: "id"]?.string
+            guard let name = item["name"]?.string, let url = item["peerURL"]?.string,
+                let wasStarted = item["wasStarted"]?.bool, let id = item["id"]?.string
             else { return nil }
             members.append(Member(name: name, peerURL: url, wasStarted: wasStarted, id: id))
         }

@@ -15,9 +15,9 @@ enum LogTail {
         for line in lines.reversed() {
             // Lines that are no JSON come from below: a crash, the loader.
             guard let json = try? JSONValue(parsing: String(line)) else { return String(line.prefix(300)) }
-            guard let level = json[name: "level"]?.string, complaints.contains(level) else { continue }
-            let reason = json[name: "error"]?.string.map { ": \($0)" } ?? ""
-            return (json[name: "msg"]?.string ?? "") + reason
+            guard let level = json["level"]?.string, complaints.contains(level) else { continue }
+            let reason = json["error"]?.string.map { ": \($0)" } ?? ""
+            return (json["msg"]?.string ?? "") + reason
         }
         return nil
     }

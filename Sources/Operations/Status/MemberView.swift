@@ -43,8 +43,8 @@ struct MemberView: Sendable, Equatable {
         switch health {
         case .failure(let error): view.health = .unreachable("\(error)")
         case .success(let answer):
-            if answer.json?[name: "health"]?.string != "true" {
-                let reason = answer.json?[name: "reason"]?.string ?? ""
+            if answer.json?["health"]?.string != "true" {
+                let reason = answer.json?["reason"]?.string ?? ""
                 view.health = .unhealthy(reason.isEmpty ? "HTTP status \(answer.status)" : reason)
             }
         }
@@ -56,19 +56,19 @@ struct MemberView: Sendable, Equatable {
 extension MemberView.Facts {
     /// Numbers of 64 bits are strings in the gateway's JSON, and zero values are left out.
     init?(_ json: JSONValue) {
-        guard let header = json[name: "header"] else { return nil }
+        guard let header = json["header"] else { return nil }
         func number(_ value: JSONValue?) -> UInt64 { value?.string.flatMap { UInt64($0) } ?? value?.uint64 ?? 0 }
-        memberID = number(header[name: "member_id"])
-        clusterID = number(header[name: "cluster_id"])
-        revision = Int64(clamping: number(header[name: "revision"]))
-        leaderID = number(json[name: "leader"])
-        version = json[name: "version"]?.string ?? ""
-        term = number(json[name: "raftTerm"])
-        raftIndex = number(json[name: "raftIndex"])
-        appliedIndex = number(json[name: "raftAppliedIndex"])
-        storeBytes = Int64(clamping: number(json[name: "dbSize"]))
-        storeBytesInUse = Int64(clamping: number(json[name: "dbSizeInUse"]))
-        isLearner = json[name: "isLearner"]?.bool ?? false
-        errors = json[name: "errors"]?.array?.compactMap(\.string) ?? []
+        memberID = number(header["member_id"])
+        clusterID = number(header["cluster_id"])
+        revision = Int64(clamping: number(header["revision"]))
+        leaderID = number(json["leader"])
+        version = json["version"]?.string ?? ""
+        term = number(json["raftTerm"])
+        raftIndex = number(json["raftIndex"])
+        appliedIndex = number(json["raftAppliedIndex"])
+        storeBytes = Int64(clamping: number(json["dbSize"]))
+        storeBytesInUse = Int64(clamping: number(json["dbSizeInUse"]))
+        isLearner = json["isLearner"]?.bool ?? false
+        errors = json["errors"]?.array?.compactMap(\.string) ?? []
     }
 }
