@@ -28,7 +28,8 @@ struct EventLines: Sendable {
             return String(repeating: "0", count: width - text.count) + text
         }
         let seconds = milliseconds / 1000
-        return "\(padded(seconds / 3600 % 24, 2)):\(padded(seconds / 60 % 60, 2)):\(padded(seconds % 60, 2)).\(padded(milliseconds % 1000, 3))"
+        return
+            "\(padded(seconds / 3600 % 24, 2)):\(padded(seconds / 60 % 60, 2)):\(padded(seconds % 60, 2)).\(padded(milliseconds % 1000, 3))"
     }
 }
 

@@ -64,20 +64,35 @@ package enum OperatorProgram {
                     3 there is no such cluster.
                     """,
                 options: [
-                    file, state, Option("output", .text, default: "table", shorthand: "o", "table or json.", choices: ["table", "json"]),
+                    file, state,
+                    Option(
+                        "output", .text, default: "table", shorthand: "o", "table or json.", choices: ["table", "json"]),
+                    Option("cacert", .text, "The authority for clients, when it is not where it usually is."),
+                    Option("cert", .text, "The operator's certificate."), Option("key", .text, "Its key."),
                 ]),
             Command(
                 "validate", "[INVENTORY]", "check an inventory and say all that is wrong with it", options: [file]),
             Command(
                 "plan", "[INVENTORY]", "say what `covey up` would do, or explain a setting",
-                options: [file, state, Option("explain", .text, "A setting: what it does, may be, is, and who said so.")]),
+                options: [
+                    file, state, Option("explain", .text, "A setting: what it does, may be, is, and who said so."),
+                ]),
             Command("schema", "", "print the JSON Schema of inventories"),
             Command(
-                "render", "[INVENTORY]", "write the files of every host: configuration, units, drop-ins",
-                options: [file, Option("output-dir", .text, shorthand: "o", "Folder to write into; without it they are printed.")]),
+                "render", "[INVENTORY]", "write the files of every host, or the units all hosts share",
+                description: """
+                    Members are configured to be part of a cluster that is there; only --new makes one, and must be used once.
+                    """,
+                options: [
+                    file,
+                    Option("output-dir", .text, shorthand: "o", "Folder to write into; without it they are printed."),
+                    Option("new", .text, "A random word never used before: render the members of a new cluster."),
+                    Option("units", .bool, "Render what does not depend on a cluster; no inventory is read."),
+                ]),
         ])
 
-    private static let usage = GroupedUsage(root: commands, version: ProgramVersion.covey, apiVersion: ProgramVersion.etcd)
+    private static let usage = GroupedUsage(
+        root: commands, version: ProgramVersion.covey, apiVersion: ProgramVersion.etcd)
 
     // MARK: Performing
 
@@ -86,9 +101,16 @@ package enum OperatorProgram {
             Output.data(JSONSchema.text)
             return 0
         }
-        if command.words.count > 1 { return complain("one inventory at a time: \(command.words.joined(separator: " "))") }
+        if command.name == "render" && command.values.bool("units") {
+            return RenderCommand.shared(folder: command.values.text("output-dir"))
+        }
+        if command.words.count > 1 {
+            return complain("one inventory at a time: \(command.words.joined(separator: " "))")
+        }
         let given = command.values.text("file")
-        if !given.isEmpty && !command.words.isEmpty { return complain("the inventory is given twice: \(given) and \(command.words[0])") }
+        if !given.isEmpty && !command.words.isEmpty {
+            return complain("the inventory is given twice: \(given) and \(command.words[0])")
+        }
         let path = command.words.first ?? (given.isEmpty ? "cluster.yaml" : given)
         let inventory: InventoryFile
         do throws(InventoryFile.Failure) { inventory = try InventoryFile.read(path) } catch {
@@ -110,16 +132,26 @@ package enum OperatorProgram {
             ).run()
         case "status":
             let output = values.text("output")
-            guard output == "table" || output == "json" else { return complain("--output \(output): allowed are table and json") }
-            return StatusCommand(file, stateFolder: values.text("state-dir"), asJSON: output == "json").run()
+            guard output == "table" || output == "json" else {
+                return complain("--output \(output): allowed are table and json")
+            }
+            let credentials = StatusCommand.Credentials(
+                trustedCA: values.text("cacert"), certificate: values.text("cert"), key: values.text("key"))
+            return StatusCommand(
+                file, stateFolder: values.text("state-dir"), asJSON: output == "json", credentials: credentials
+            ).run()
         case "validate":
             let inventory = file.inventory
             Output.data(
                 "\(file.path): cluster \(inventory.name), \(inventory.voters.count) voters, can lose \(inventory.tolerance), "
                     + "digest \(inventory.digest.short)\n")
             return 0
-        case "plan": return PlanCommand(file, stateFolder: values.text("state-dir"), explain: values.text("explain")).run()
-        case "render": return RenderCommand(file, folder: values.text("output-dir")).run()
+        case "plan":
+            return PlanCommand(file, stateFolder: values.text("state-dir"), explain: values.text("explain")).run()
+        case "render":
+            return RenderCommand(
+                file: file, folder: values.text("output-dir"), newToken: values.text("new")
+            ).run()
         default: unreachable("every command is performed")
         }
     }

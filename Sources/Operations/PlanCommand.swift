@@ -32,7 +32,8 @@ struct PlanCommand {
         do throws(UpCommand.Refused) {
             let ledger = KeyFile.exists(folder.ledger) ? try Ledger.load(folder.ledger) : nil
             if KeyFile.exists(folder.ledger) && ledger == nil {
-                throw UpCommand.Refused(code: 3, text: "\(folder.ledger) cannot be read as a ledger; put it back from a copy")
+                throw UpCommand.Refused(
+                    code: 3, text: "\(folder.ledger) cannot be read as a ledger; put it back from a copy")
             }
             do throws(LocalPlan.Refusal) {
                 let plan = try LocalPlan.decide(file.inventory, ledger, UpCommand.found(file.inventory, folder))
@@ -52,7 +53,8 @@ extension LocalPlan {
         var out = "Cluster \(inventory.name)"
         if let ledger {
             let change = ledger.digest == inventory.digest ? "unchanged" : "the inventory has changed"
-            out += "  id \(ledger.clusterID.isEmpty ? "not yet" : ledger.clusterID)  generation \(ledger.generation), \(change)"
+            out +=
+                "  id \(ledger.clusterID.isEmpty ? "not yet" : ledger.clusterID)  generation \(ledger.generation), \(change)"
         }
         out += "\n"
         let names = members.joined(separator: ", ")
@@ -60,7 +62,9 @@ extension LocalPlan {
         case .bootstrap: out += "  + make it of \(names): authorities, certificates, a new token\n"
         case .resume: out += "  + go on with an interrupted bootstrap: \(names)\n"
         case .restart(let quarantine):
-            if !quarantine.isEmpty { out += "  ! move aside what an interrupted bootstrap left of \(quarantine.joined(separator: ", "))\n" }
+            if !quarantine.isEmpty {
+                out += "  ! move aside what an interrupted bootstrap left of \(quarantine.joined(separator: ", "))\n"
+            }
             out += "  + make it of \(names), with a new token\n"
         case .start: out += "  = start \(names) with their data\n"
         }

@@ -9,7 +9,8 @@ package enum Canonical {
     package static func json(_ resolved: Resolved, withGeneration: Bool = true) -> JSONValue {
         var value = node(resolved)
         if !withGeneration, case .object(var members) = value,
-            let index = members.firstIndex(where: { $0.name == "metadata" }), let metadata = members[index].value.members
+            let index = members.firstIndex(where: { $0.name == "metadata" }),
+            let metadata = members[index].value.members
         {
             members[index].value = .object(metadata.filter { $0.name != "generation" })
             value = .object(members)

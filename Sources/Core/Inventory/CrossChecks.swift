@@ -31,10 +31,15 @@ extension Inventory {
         for host in hosts {
             let path = "spec.hosts.\(host.name).address"
             if AddressText.isWildcard(host.address) {
-                found.append(problem(path, "\(host.address) is no address others can reach", "give the host's own; see spec.network.listen"))
+                found.append(
+                    problem(
+                        path, "\(host.address) is no address others can reach",
+                        "give the host's own; see spec.network.listen"))
             } else if supervisor == .systemd && hosts.count > 1 && AddressText.isLoopback(host.address) {
                 found.append(
-                    problem(path, "\(host.address) cannot be reached from other hosts", "for a cluster on one machine set spec.supervisor: processes"))
+                    problem(
+                        path, "\(host.address) cannot be reached from other hosts",
+                        "for a cluster on one machine set spec.supervisor: processes"))
             }
             let key = host.address.lowercased()
             if let other = first[key], supervisor == .systemd {
@@ -51,16 +56,20 @@ extension Inventory {
         for host in hosts {
             // The metrics port is bound on the loopback of the machine, whatever the address.
             let local = supervisor == .processes ? "loopback" : host.address.lowercased()
-            let address = supervisor == .processes && AddressText.isLoopback(host.address) ? "loopback" : host.address.lowercased()
+            let address =
+                supervisor == .processes && AddressText.isLoopback(host.address)
+                ? "loopback" : host.address.lowercased()
             for (kind, port, on) in [
-                ("client", host.clientPort, address), ("peer", host.peerPort, address), ("metrics", host.metricsPort, local),
+                ("client", host.clientPort, address), ("peer", host.peerPort, address),
+                ("metrics", host.metricsPort, local),
             ] {
                 let key = "\(on) \(port)"
                 if let other = taken[key] {
                     found.append(
                         problem(
                             "spec.hosts.\(host.name).\(kind)", "port \(port) on \(host.address) is \(other) too",
-                            "give each its own: client, peer and metrics of a host, and of hosts that share an address"))
+                            "give each its own: client, peer and metrics of a host, and of hosts that share an address")
+                    )
                 }
                 taken[key] = taken[key] ?? "\(kind) of \(host.name)"
             }
@@ -70,9 +79,14 @@ extension Inventory {
 
     private func voterCount() -> [Problem] {
         let count = voters.count
-        if count == 0 { return [problem("spec.hosts", "no host has the role voter", "give one, three or five hosts that role")] }
+        if count == 0 {
+            return [problem("spec.hosts", "no host has the role voter", "give one, three or five hosts that role")]
+        }
         if count > 7 {
-            return [problem("spec.hosts", "\(count) voters are more than seven", "use 3 or 5: each write waits for a majority")]
+            return [
+                problem(
+                    "spec.hosts", "\(count) voters are more than seven", "use 3 or 5: each write waits for a majority")
+            ]
         }
         if count % 2 == 0 && !resolved.flag("spec.policy.evenVoters") {
             return [
@@ -108,8 +122,12 @@ extension Inventory {
                     "\(DurationText.format(election)) is less than five heartbeats of \(DurationText.format(heartbeat))",
                     "at least \(DurationText.format(5 * heartbeat))"))
         }
-        for (name, value) in [("heartbeat", heartbeat), ("election", election)] where value % GoDuration.millisecond != 0 {
-            found.append(problem("spec.tuning.\(name)", "\(DurationText.format(value)) is no whole number of milliseconds", "round it"))
+        for (name, value) in [("heartbeat", heartbeat), ("election", election)]
+        where value % GoDuration.millisecond != 0 {
+            found.append(
+                problem(
+                    "spec.tuning.\(name)", "\(DurationText.format(value)) is no whole number of milliseconds",
+                    "round it"))
         }
         let path = "spec.tuning.autoCompaction.retention"
         switch compaction {
@@ -124,7 +142,8 @@ extension Inventory {
 
     private func certificates() -> [Problem] {
         var found: [Problem] = []
-        for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)] where authority.lifetime < 2 * leafLifetime {
+        for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)]
+        where authority.lifetime < 2 * leafLifetime {
             found.append(
                 problem(
                     "spec.tls.\(name).lifetime",
@@ -133,7 +152,9 @@ extension Inventory {
         }
         for name in extraNames.keys.sorted() where !hosts.contains(where: { $0.name == name }) {
             found.append(
-                problem("spec.tls.leaf.extraSANs.\(name)", "there is no host \(name)", "hosts: " + hosts.map(\.name).joined(separator: ", ")))
+                problem(
+                    "spec.tls.leaf.extraSANs.\(name)", "there is no host \(name)",
+                    "hosts: " + hosts.map(\.name).joined(separator: ", ")))
         }
         return found
     }
@@ -146,12 +167,15 @@ extension Inventory {
     private func folders() -> [Problem] {
         var found: [Problem] = []
         if let walDirectory, walDirectory == dataDirectory {
-            found.append(problem("spec.storage.walDir", "is the data folder", "leave it out, or give a folder on another disk"))
+            found.append(
+                problem("spec.storage.walDir", "is the data folder", "leave it out, or give a folder on another disk"))
         }
         if supervisor == .processes {
             for name in ["dataDir", "walDir"] where resolved.find("spec.storage.\(name)")?.isAbsent == false {
                 found.append(
-                    problem("spec.storage.\(name)", "does not go with supervisor processes", "leave it out: `covey up --state-dir` says where"))
+                    problem(
+                        "spec.storage.\(name)", "does not go with supervisor processes",
+                        "leave it out: `covey up --state-dir` says where"))
             }
         }
         return found

@@ -12,7 +12,8 @@ package struct Explanation: Sendable, Equatable {
     package var text: String {
         let width = lines.map(\.label.count).max() ?? 0
         return "\(path) = \(value)\n"
-            + lines.map { "  \($0.label)\(String(repeating: " ", count: width - $0.label.count + 2))\($0.text)\n" }.joined()
+            + lines.map { "  \($0.label)\(String(repeating: " ", count: width - $0.label.count + 2))\($0.text)\n" }
+            .joined()
     }
 
     package enum Failure: Error, Sendable, Equatable, CustomStringConvertible {
@@ -22,8 +23,10 @@ package struct Explanation: Sendable, Equatable {
         package var description: String {
             switch self {
             case .unknown(let key, let near):
-                "there is no setting \(key)" + (near.isEmpty ? "; see: covey schema" : "; did you mean " + near.joined(separator: ", ") + "?")
-            case .ambiguous(let key, let paths): "\(key) could be " + paths.joined(separator: ", ") + "; give more of the path"
+                "there is no setting \(key)"
+                    + (near.isEmpty ? "; see: covey schema" : "; did you mean " + near.joined(separator: ", ") + "?")
+            case .ambiguous(let key, let paths):
+                "\(key) could be " + paths.joined(separator: ", ") + "; give more of the path"
             }
         }
     }

@@ -135,7 +135,8 @@ extension Inventory {
         quotaBytes = spec.integer("storage.quota")
         heartbeat = spec.integer("tuning.heartbeat")
         election = spec.integer("tuning.election")
-        compaction = Compaction(mode: spec.text("tuning.autoCompaction.mode"), spec.text("tuning.autoCompaction.retention"))
+        compaction = Compaction(
+            mode: spec.text("tuning.autoCompaction.mode"), spec.text("tuning.autoCompaction.retention"))
         snapshotEntries = spec.integer("tuning.snapshotEntries")
         preVote = spec.flag("tuning.preVote")
         requestBytesMax = spec.integer("tuning.requestMax")

@@ -61,7 +61,8 @@ package enum JSONSchema {
             ]
         case .size:
             [
-                .init("type", .array([.string("string"), .string("integer")])), .init("pattern", .string(SizeText.pattern)),
+                .init("type", .array([.string("string"), .string("integer")])),
+                .init("pattern", .string(SizeText.pattern)),
                 .init("$comment", .string(shape.allowed)),
             ]
         case .duration:

@@ -24,6 +24,7 @@ package struct Problem: Error, Sendable, Equatable {
     package func line(file: String) -> String {
         let subject = path.isEmpty ? "" : path + ": "
         let kind = severity == .error ? "error" : "warning"
-        return "\(file):\(place.line):\(place.column): \(kind): \(subject)\(what)" + (remedy.isEmpty ? "" : "; \(remedy)")
+        return "\(file):\(place.line):\(place.column): \(kind): \(subject)\(what)"
+            + (remedy.isEmpty ? "" : "; \(remedy)")
     }
 }

@@ -69,7 +69,8 @@ package struct Resolved: Sendable, Equatable {
         case .fraction(let value): String(value)
         case .list(let values): "[" + values.map(\.shown).joined(separator: ", ") + "]"
         case .table(let members), .record(let members):
-            "{" + members.filter { !$0.value.isAbsent }.map { "\($0.name): \($0.value.shown)" }.joined(separator: ", ") + "}"
+            "{" + members.filter { !$0.value.isAbsent }.map { "\($0.name): \($0.value.shown)" }.joined(separator: ", ")
+                + "}"
         }
     }
 

@@ -36,7 +36,8 @@ struct Resolver {
         }
         let members = settings.map { setting in
             let entry = entries.first { keyText($0.key) == setting.name }
-            let value = member(entry?.value, setting, join(path, setting.name), entry?.key.place ?? node?.place ?? place)
+            let value = member(
+                entry?.value, setting, join(path, setting.name), entry?.key.place ?? node?.place ?? place)
             return Resolved.Member(name: setting.name, value: value)
         }
         return Resolved(.record(members), node.map { .file($0.place) } ?? .defaults)
@@ -73,7 +74,8 @@ struct Resolver {
     }
 
     private mutating func table(
-        _ node: SourceNode?, _ rule: TextRule, _ value: Shape, _ count: ClosedRange<Int>, _ shape: Shape, _ path: String,
+        _ node: SourceNode?, _ rule: TextRule, _ value: Shape, _ count: ClosedRange<Int>, _ shape: Shape,
+        _ path: String,
         _ place: Place
     ) -> Resolved {
         guard let node, !node.isNull else { return Resolved(.table([]), .defaults) }
@@ -91,7 +93,8 @@ struct Resolver {
             members.append(Resolved.Member(name: name, value: resolved))
         }
         if !count.contains(written.count) {
-            complain(node.place, path, "has \(written.count) keys", "allowed: \(count.lowerBound) to \(count.upperBound)")
+            complain(
+                node.place, path, "has \(written.count) keys", "allowed: \(count.lowerBound) to \(count.upperBound)")
         }
         return Resolved(.table(members.sorted { $0.name < $1.name }), .file(node.place))
     }
@@ -104,7 +107,9 @@ struct Resolver {
             complain(node.place, path, "\(node.kind) is not a list", "write [a, b] or one value a line after a dash")
             return Resolved(.list([]), .file(node.place))
         }
-        if items.count > countMax { complain(node.place, path, "has \(items.count) values", "allowed: at most \(countMax)") }
+        if items.count > countMax {
+            complain(node.place, path, "has \(items.count) values", "allowed: at most \(countMax)")
+        }
         let values = items.enumerated().map { resolve($1, element, at: "\(path)[\($0)]", place: $1.place) }
         return Resolved(.list(values), .file(node.place))
     }
@@ -132,7 +137,9 @@ struct Resolver {
             name.lowercased().hasSuffix($0.lowercased())
         }
         if secret {
-            complain(key.place, join(path, name), "there is no such key, and an inventory holds no secrets", allowedKeys(names))
+            complain(
+                key.place, join(path, name), "there is no such key, and an inventory holds no secrets",
+                allowedKeys(names))
         } else if let near = nearest(name, names) {
             complain(key.place, join(path, name), "there is no such key", "did you mean \(near)?")
         } else {
@@ -156,11 +163,14 @@ struct Resolver {
 
     private mutating func scalar(_ node: SourceNode?, _ shape: Shape, _ path: String, _ place: Place) -> Resolved {
         guard let node, !node.isNull, case .scalar(let text, let plain) = node.content else {
-            complain(node?.place ?? place, path, "\(node?.kind ?? "nothing") is not a value", "allowed: \(shape.allowed)")
+            complain(
+                node?.place ?? place, path, "\(node?.kind ?? "nothing") is not a value", "allowed: \(shape.allowed)")
             return Resolved(.absent, .file(node?.place ?? place))
         }
         if looksSecret(text) {
-            complain(node.place, path, "holds what looks like a secret", "an inventory holds no secrets, it is meant to be shared")
+            complain(
+                node.place, path, "holds what looks like a secret",
+                "an inventory holds no secrets, it is meant to be shared")
             return Resolved(.absent, .file(node.place))
         }
         guard let content = read(text, plain, shape) else {
@@ -175,8 +185,15 @@ struct Resolver {
         case .text(let rule): rule.accepts(text) ? .text(text) : nil
         case .choice(let words): words.contains(text) ? .text(text) : nil
         case .flag:
-            if !plain { nil } else if ["true", "yes", "on"].contains(text) { .flag(true) }
-            else if ["false", "no", "off"].contains(text) { .flag(false) } else { nil }
+            if !plain {
+                nil
+            } else if ["true", "yes", "on"].contains(text) {
+                .flag(true)
+            } else if ["false", "no", "off"].contains(text) {
+                .flag(false)
+            } else {
+                nil
+            }
         case .integer(let range): Int64(text).flatMap { plain && range.contains($0) ? .integer($0) : nil }
         case .size(let range): SizeText.parse(text).flatMap { range.contains($0) ? .size($0) : nil }
         case .duration(let range): DurationText.parse(text).flatMap { range.contains($0) ? .duration($0) : nil }

@@ -15,7 +15,8 @@ package enum Schema {
                     "The cluster's name, unique among the clusters of a host."),
                 Setting(
                     "generation", .integer(0...Int64.max), default: "0",
-                    "A number that only grows: an inventory older than the one in effect is refused. 0: counted by the ledger."),
+                    "A number that only grows: an inventory older than the one in effect is refused. 0: counted by the ledger."
+                ),
             ]), required: true, "Which cluster this is."),
         Setting("spec", .record(spec), required: true, "What the cluster should be."),
     ]
@@ -34,7 +35,8 @@ package enum Schema {
         Setting("storage", .record(storage), "Where data is kept, and how much."),
         Setting("tuning", .record(tuning), "Times and limits of the server."),
         Setting("limits", .record(limits), "What the machine may give the server."),
-        Setting("tls", .record(tls), "Certificates. There is always TLS, in both directions, for clients and for peers."),
+        Setting(
+            "tls", .record(tls), "Certificates. There is always TLS, in both directions, for clients and for peers."),
         Setting("log", .record(log), "What the server writes about itself."),
         Setting("backup", .record(backup), pending: true, "Backups that count: verified by restoring them."),
         Setting("maintenance", .record(maintenance), pending: true, "When work that costs may be done."),
@@ -44,8 +46,11 @@ package enum Schema {
 
     private static let server: [Setting] = [
         Setting(
-            "version", .text(.any), pending: true, "The version to run; the one that is installed when nothing is said."),
-        Setting("channel", .choice(["stable", "testing"]), default: "stable", pending: true, "Where new versions come from."),
+            "version", .text(.any), pending: true, "The version to run; the one that is installed when nothing is said."
+        ),
+        Setting(
+            "channel", .choice(["stable", "testing"]), default: "stable", pending: true, "Where new versions come from."
+        ),
         Setting(
             "artifact",
             .record([
@@ -62,7 +67,8 @@ package enum Schema {
         Setting("role", .choice(["voter", "spare"]), default: "voter", "A member that votes, or a host kept ready."),
         Setting("client", .integer(ports), follows: "spec.network.client", "Port for clients on this host."),
         Setting("peer", .integer(ports), follows: "spec.network.peer", "Port for peers on this host."),
-        Setting("metrics", .integer(ports), follows: "spec.network.metrics", "Port for metrics and health on this host."),
+        Setting(
+            "metrics", .integer(ports), follows: "spec.network.metrics", "Port for metrics and health on this host."),
         Setting("agentKey", .text(agentKey), pending: true, "Public key of the host's agent."),
     ]
 
@@ -88,7 +94,8 @@ package enum Schema {
         Setting(
             "dataDir", .text(.path), follows: "/var/lib/covey/NAME", becomes: "--data-dir, RequiresMountsFor=",
             "Folder of a member's data. Local clusters keep it in their state folder."),
-        Setting("walDir", .text(.path), becomes: "--wal-dir", "Folder of the write-ahead log, when on a disk of its own."),
+        Setting(
+            "walDir", .text(.path), becomes: "--wal-dir", "Folder of the write-ahead log, when on a disk of its own."),
         Setting(
             "quota", .size(16 << 20...1 << 40), default: "8GiB", becomes: "--quota-backend-bytes",
             "Size of the store at which writes are refused."),
@@ -100,15 +107,18 @@ package enum Schema {
     private static let tuning: [Setting] = [
         Setting(
             "heartbeat", .duration(10 * GoDuration.millisecond...5 * GoDuration.second), default: "100ms",
-            becomes: "--heartbeat-interval", "How often a leader says that it is there; about the round trip between members."),
+            becomes: "--heartbeat-interval",
+            "How often a leader says that it is there; about the round trip between members."),
         Setting(
             "election", .duration(50 * GoDuration.millisecond...50 * GoDuration.second), default: "1s",
-            becomes: "--election-timeout", "Silence of the leader after which another is elected; at least five heartbeats."),
+            becomes: "--election-timeout",
+            "Silence of the leader after which another is elected; at least five heartbeats."),
         Setting(
             "autoCompaction",
             .record([
                 Setting(
-                    "mode", .choice(["periodic", "revision", "off"]), default: "periodic", becomes: "--auto-compaction-mode",
+                    "mode", .choice(["periodic", "revision", "off"]), default: "periodic",
+                    becomes: "--auto-compaction-mode",
                     "Whether history is kept by age, by number of revisions, or without end."),
                 Setting(
                     "retention", .text(retention), default: "1h", becomes: "--auto-compaction-retention",
@@ -159,7 +169,8 @@ package enum Schema {
                 Setting(
                     "lifetime", .duration(3_600 * GoDuration.second...825 * DurationText.day), default: "30d",
                     "How long a certificate is valid."),
-                Setting("renewAt", .fraction(0.1...0.9), default: "0.66", "Part of its life after which it is renewed."),
+                Setting(
+                    "renewAt", .fraction(0.1...0.9), default: "0.66", "Part of its life after which it is renewed."),
                 Setting(
                     "extraSANs", .table(key: .name, .list(.text(.address), countMax: 32), count: 0...64),
                     "More names and addresses, by host, that clients may use."),
@@ -192,7 +203,8 @@ package enum Schema {
     private static let maintenance: [Setting] = [
         Setting("windows", .list(.text(.any), countMax: 32), pending: true, "`Sun 02:00-04:00 UTC`."),
         Setting("defrag", .choice(["auto", "off"]), default: "auto", pending: true, "Return free space to the disk."),
-        Setting("reboot", .choice(["coordinated", "off"]), default: "coordinated", pending: true, "One host at a time."),
+        Setting(
+            "reboot", .choice(["coordinated", "off"]), default: "coordinated", pending: true, "One host at a time."),
     ]
 
     private static let policy: [Setting] = [
@@ -214,11 +226,14 @@ package enum Schema {
 
     // MARK: Kinds of text used once
 
-    private static let hexDigest = TextRule("digest", allowed: "64 hexadecimal digits", pattern: "^[0-9a-f]{64}$") { text in
+    private static let hexDigest = TextRule("digest", allowed: "64 hexadecimal digits", pattern: "^[0-9a-f]{64}$") {
+        text in
         text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 
-    private static let agentKey = TextRule("key", allowed: "ed25519: and a public key in base64", pattern: "^ed25519:.+") {
+    private static let agentKey = TextRule(
+        "key", allowed: "ed25519: and a public key in base64", pattern: "^ed25519:.+"
+    ) {
         $0.hasPrefix("ed25519:") && $0.utf8.count <= 100
     }
 

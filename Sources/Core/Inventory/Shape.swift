@@ -27,7 +27,8 @@ package indirect enum Shape: Sendable {
         case .flag: "true or false"
         case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
         case .size(let range): "\(SizeText.format(range.lowerBound)) to \(SizeText.format(range.upperBound))"
-        case .duration(let range): "\(DurationText.format(range.lowerBound)) to \(DurationText.format(range.upperBound))"
+        case .duration(let range):
+            "\(DurationText.format(range.lowerBound)) to \(DurationText.format(range.upperBound))"
         case .fraction(let range): "\(range.lowerBound) to \(range.upperBound)"
         case .list(let element, let countMax): "a list of at most \(countMax), each: \(element.allowed)"
         case .table(let key, let value, _): "a group; keys: \(key.allowed); values: \(value.allowed)"
@@ -83,7 +84,8 @@ package struct TextRule: Sendable {
     package var pattern: String?
     package var accepts: @Sendable (String) -> Bool
 
-    package init(_ name: String, allowed: String, pattern: String? = nil, accepts: @escaping @Sendable (String) -> Bool) {
+    package init(_ name: String, allowed: String, pattern: String? = nil, accepts: @escaping @Sendable (String) -> Bool)
+    {
         self.name = name
         self.allowed = allowed
         self.pattern = pattern
@@ -139,10 +141,11 @@ package enum AddressText {
 
     static func isIPv4(_ text: String) -> Bool {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 4 && parts.allSatisfy { part in
-            part.count <= 3 && part.utf8.allSatisfy { (0x30...0x39).contains($0) } && UInt8(part) != nil
-                && (part.count == 1 || part.first != "0")
-        }
+        return parts.count == 4
+            && parts.allSatisfy { part in
+                part.count <= 3 && part.utf8.allSatisfy { (0x30...0x39).contains($0) } && UInt8(part) != nil
+                    && (part.count == 1 || part.first != "0")
+            }
     }
 
     static func isIPv6(_ text: String) -> Bool {

@@ -54,7 +54,8 @@ package enum DurationText {
         }
         if rest.isEmpty { return found ? total : nil }
         // The reason is not lost: the caller says what a duration looks like.
-        guard let first = rest.first, first.isASCII, first.isNumber, let more = try? GoDuration.parse(String(rest)) else {
+        guard let first = rest.first, first.isASCII, first.isNumber, let more = try? GoDuration.parse(String(rest))
+        else {
             return nil
         }
         let (sum, overflow) = total.addingReportingOverflow(more)
@@ -64,7 +65,8 @@ package enum DurationText {
     /// `30d`, `1h`, `1h30m`, `100ms`.
     package static func format(_ nanoseconds: Int64) -> String {
         if nanoseconds == 0 { return "0s" }
-        for unit in long where nanoseconds >= unit.nanoseconds && nanoseconds % unit.nanoseconds == 0 && unit.name != "w" {
+        for unit in long
+        where nanoseconds >= unit.nanoseconds && nanoseconds % unit.nanoseconds == 0 && unit.name != "w" {
             return "\(nanoseconds / unit.nanoseconds)\(unit.name)"
         }
         var text = GoDuration.format(nanoseconds)

@@ -11,7 +11,7 @@ package struct MemberIdentity: Sendable, Equatable {
 
     /// `new` only while the cluster is being made.
     package var state: State
-    /// Random, a new one for each bootstrap and each restore.
+    /// Random, a new one for each bootstrap and each restore. Only a new cluster's members look at it.
     package var token: String
     /// The members as the ledger has them: name and peer URL.
     package var members: [(name: String, peerURL: String)]
@@ -20,6 +20,11 @@ package struct MemberIdentity: Sendable, Equatable {
         self.state = state
         self.token = token
         self.members = members
+    }
+
+    /// Of members that are there: what an inventory alone can tell. It never makes a cluster.
+    package static func existing(_ inventory: Inventory) -> MemberIdentity {
+        MemberIdentity(state: .existing, token: "", members: inventory.voters.map { ($0.name, $0.peerURL) })
     }
 
     package static func == (a: MemberIdentity, b: MemberIdentity) -> Bool {
@@ -90,7 +95,7 @@ package struct ServerSettings: Sendable, Equatable {
         set("listen-metrics-urls", "http://127.0.0.1:\(host.metricsPort)")
         set("initial-cluster", identity.initialCluster)
         set("initial-cluster-state", identity.state.rawValue)
-        set("initial-cluster-token", identity.token)
+        if !identity.token.isEmpty { set("initial-cluster-token", identity.token) }
         set("strict-reconfig-check", true)
         tuning(inventory)
         security(inventory, folders.tls)
@@ -135,7 +140,9 @@ package struct ServerSettings: Sendable, Equatable {
     }
 
     private mutating func set(_ flag: String, _ text: String) { entries.append(Entry(flag: flag, value: .text(text))) }
-    private mutating func set(_ flag: String, _ number: Int64) { entries.append(Entry(flag: flag, value: .number(number))) }
+    private mutating func set(_ flag: String, _ number: Int64) {
+        entries.append(Entry(flag: flag, value: .number(number)))
+    }
     private mutating func set(_ flag: String, _ value: Bool) { entries.append(Entry(flag: flag, value: .bool(value))) }
 
     // MARK: Written out
@@ -168,10 +175,11 @@ package struct ServerSettings: Sendable, Equatable {
     private func yaml(_ value: Value) -> String {
         guard case .text(let text) = value else { return value.text }
         // Quoted in any case: `off`, `1h` and `a: b` need no second thought.
-        return "\"" + text.reduce(into: "") { out, character in
-            if character == "\"" || character == "\\" { out.append("\\") }
-            out.append(character)
-        } + "\""
+        return "\""
+            + text.reduce(into: "") { out, character in
+                if character == "\"" || character == "\\" { out.append("\\") }
+                out.append(character)
+            } + "\""
     }
 }
 

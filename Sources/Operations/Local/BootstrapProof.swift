@@ -24,7 +24,9 @@ struct BootstrapProof {
         for host in hosts {
             let seen = try await members(host)
             if let proven, proven != seen {
-                throw Failure(description: "\(host.name) sees another cluster (\(seen.clusterID)) than the others (\(proven.clusterID))")
+                throw Failure(
+                    description:
+                        "\(host.name) sees another cluster (\(seen.clusterID)) than the others (\(proven.clusterID))")
             }
             proven = seen
         }
@@ -52,9 +54,11 @@ struct BootstrapProof {
         let expected = Dictionary(uniqueKeysWithValues: ledger.members.map { ($0.name, $0.peerURL) })
         guard urls == expected else {
             func shown(_ list: [String: String]) -> String {
-                list.sorted { $0.key < $1.key }.map { "\($0.key.isEmpty ? "(not started)" : $0.key)=\($0.value)" }.joined(separator: ",")
+                list.sorted { $0.key < $1.key }.map { "\($0.key.isEmpty ? "(not started)" : $0.key)=\($0.value)" }
+                    .joined(separator: ",")
             }
-            throw Failure(description: "\(host.name) knows the members \(shown(urls)), the ledger has \(shown(expected))")
+            throw Failure(
+                description: "\(host.name) knows the members \(shown(urls)), the ledger has \(shown(expected))")
         }
         return Proven(clusterID: hexadecimal(answer["header"]?["cluster_id"]), memberIDs: ids)
     }
@@ -80,7 +84,8 @@ struct BootstrapProof {
         for host in hosts {
             // A read that waits for the majority, so that the member has applied this revision.
             _ = try await ask(host, "/v3/kv/range", .object([.init("key", .string(Base64.encode([0])))]))
-            let answer = try await ask(host, "/v3/maintenance/hash", .object([.init("revision", .string(String(revision)))]))
+            let answer = try await ask(
+                host, "/v3/maintenance/hash", .object([.init("revision", .string(String(revision)))]))
             let hash = answer["hash"]
             if let first, first.hash != hash {
                 throw Failure(description: "the data of \(first.name) and \(host.name) differs at revision \(revision)")
@@ -95,7 +100,9 @@ struct BootstrapProof {
         case .success(let answer):
             guard answer.status == 200, let json = answer.json else {
                 throw Failure(
-                    description: "\(host.name) \(path): HTTP status \(answer.status): \(String(decoding: answer.body.prefix(200), as: UTF8.self))")
+                    description:
+                        "\(host.name) \(path): HTTP status \(answer.status): \(String(decoding: answer.body.prefix(200), as: UTF8.self))"
+                )
             }
             return json
         }

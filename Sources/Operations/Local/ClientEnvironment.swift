@@ -25,7 +25,7 @@ struct ClientEnvironment {
         """
     }
 
-    func instructions(_ inventoryPath: String) -> String {
+    func instructions(_ statusCommand: String) -> String {
         """
 
           endpoints  \(endpoints)
@@ -35,7 +35,7 @@ struct ClientEnvironment {
           In another shell:
             . \(quoted(folder.environment))
             etcdctl put greeting hello && etcdctl get greeting
-            covey status \(inventoryPath)
+            \(statusCommand)
 
           Ctrl-C stops it; the same command starts it again with its data.
 
@@ -51,6 +51,7 @@ struct ClientEnvironment {
             default: false
             }
         }
-        return isPlain ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+        return isPlain
+            ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
     }
 }

@@ -53,7 +53,8 @@ struct Ledger: Sendable, Equatable {
 
     var json: JSONValue {
         .object([
-            .init("format", .number(Self.format)), .init("cluster", .string(cluster)), .init("state", .string(state.rawValue)),
+            .init("format", .number(Self.format)), .init("cluster", .string(cluster)),
+            .init("state", .string(state.rawValue)),
             .init("token", .string(token)), .init("clusterID", .string(clusterID)),
             .init("bootstrapped", .number(bootstrapped)), .init("generation", .number(generation)),
             .init("digest", .string(digest.hex)),
@@ -90,7 +91,8 @@ struct Ledger: Sendable, Equatable {
     }
 
     init(
-        cluster: String, state: State, token: String, clusterID: String = "", bootstrapped: Int64 = 0, generation: Int64,
+        cluster: String, state: State, token: String, clusterID: String = "", bootstrapped: Int64 = 0,
+        generation: Int64,
         digest: InventoryDigest, members: [Member]
     ) {
         self.cluster = cluster

@@ -33,7 +33,8 @@ struct LocalCertificates {
             try KeyFile.makeFolder(tls)
             let newClientCA = try copy(clients.certificate, to: "\(tls)/\(CertificateFiles.clientCA)")
             let newPeerCA = try copy(peers.certificate, to: "\(tls)/\(CertificateFiles.peerCA)")
-            let names = [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
+            let names =
+                [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
             try leaf(
                 "certificate of \(host.name) for clients", clients, "\(tls)/\(CertificateFiles.server)",
                 "\(tls)/\(CertificateFiles.serverKey)", profile(host.name, names), newCA: newClientCA)
@@ -49,7 +50,8 @@ struct LocalCertificates {
         var operatorProfile = profile("root", [])
         operatorProfile.usages = [.client]
         try leaf(
-            "certificate of the operator", clients, folder.client + "/client.crt", folder.client + "/client.key", operatorProfile,
+            "certificate of the operator", clients, folder.client + "/client.crt", folder.client + "/client.key",
+            operatorProfile,
             newCA: newCA)
     }
 
@@ -62,7 +64,9 @@ struct LocalCertificates {
 
     // MARK: Authorities
 
-    private mutating func authority(_ role: String, _ settings: Inventory.Authority) throws(PKIError) -> CertificateAuthority {
+    private mutating func authority(_ role: String, _ settings: Inventory.Authority) throws(PKIError)
+        -> CertificateAuthority
+    {
         let certificate = "\(folder.pki)/\(role)-ca.crt"
         let key = "\(folder.pki)/\(role)-ca.key"
         // Half of an authority is not replaced: every member trusts the whole of it.
@@ -71,7 +75,9 @@ struct LocalCertificates {
             let authority = try CertificateAuthority(
                 certificate: first, key: PrivateKey.load(key, mustBePrivate: true))
             guard first.secondsLeft(now: now) > 0 else {
-                throw .library(what: certificate, reason: "the authority for \(role)s has expired; its rotation is a procedure of its own")
+                throw .library(
+                    what: certificate,
+                    reason: "the authority for \(role)s has expired; its rotation is a procedure of its own")
             }
             return authority
         }
@@ -96,7 +102,8 @@ struct LocalCertificates {
     // MARK: Leaves
 
     private mutating func leaf(
-        _ what: String, _ authority: CertificateAuthority, _ path: String, _ keyPath: String, _ profile: CertificateProfile,
+        _ what: String, _ authority: CertificateAuthority, _ path: String, _ keyPath: String,
+        _ profile: CertificateProfile,
         newCA: Bool
     ) throws(PKIError) {
         guard let reason = whyMake(path, keyPath, profile, newCA) else { return }
@@ -105,7 +112,9 @@ struct LocalCertificates {
         // A server that looks in between sees a pair that does not fit, keeps the old one and looks again.
         try KeyFile.write(key.pem, to: keyPath, mode: 0o600)
         try KeyFile.write(certificate.pem, to: path, mode: 0o644)
-        events.append("made the \(what)\(reason.isEmpty ? "" : " (\(reason))"), valid \(DurationText.format(inventory.leafLifetime))")
+        events.append(
+            "made the \(what)\(reason.isEmpty ? "" : " (\(reason))"), valid \(DurationText.format(inventory.leafLifetime))"
+        )
     }
 
     /// Nil when the pair on disk is good; empty when there is none.
@@ -120,7 +129,9 @@ struct LocalCertificates {
         if Double(now - certificate.notBefore) >= Double(life) * inventory.renewAt {
             return certificate.notAfter < now ? "the old one has expired" : "the old one is due"
         }
-        if let missing = profile.hosts.first(where: { !certificate.isValid(forHost: $0) }) { return "the old one lacks \(missing)" }
+        if let missing = profile.hosts.first(where: { !certificate.isValid(forHost: $0) }) {
+            return "the old one lacks \(missing)"
+        }
         return nil
     }
 }

@@ -119,7 +119,8 @@ final class LocalCluster {
             member.phase = .stopped
             member.view = nil
             if stage == .stopping {
-                events.tell(member.host.name, exit == .code(0) || exit == .signal(SIGTERM) ? "stopped" : "ended with \(exit)")
+                events.tell(
+                    member.host.name, exit == .code(0) || exit == .signal(SIGTERM) ? "stopped" : "ended with \(exit)")
                 if stopping === member { stopping = nil }
                 continue
             }
@@ -176,7 +177,9 @@ final class LocalCluster {
     }
 
     private func tellLeader() {
-        guard let leader = members.first(where: { $0.isLeader && $0.isHealthy }), let facts = leader.view?.facts else { return }
+        guard let leader = members.first(where: { $0.isLeader && $0.isHealthy }), let facts = leader.view?.facts else {
+            return
+        }
         let text = "leads, term \(facts.term)"
         if lastLeader != leader.host.name + text { events.tell(leader.host.name, text) }
         lastLeader = leader.host.name + text
@@ -201,12 +204,15 @@ final class LocalCluster {
             stage = .serving
             let leader = members.first(where: \.isLeader)?.host.name ?? "unknown"
             let seconds = EventLines.seconds(Clock.monotonic() &- startedAt)
-            events.tell("ready after \(seconds): \(members.count) of \(members.count) members healthy, leader \(leader)")
+            events.tell(
+                "ready after \(seconds): \(members.count) of \(members.count) members healthy, leader \(leader)")
             ready(leader)
         case .failure(let failure):
             proofAttempts += 1
             events.tell("not proven yet: \(failure)")
-            if proofAttempts >= Self.proofAttemptsMax { return stop(code: 1, "stopping: this is not the cluster that was meant") }
+            if proofAttempts >= Self.proofAttemptsMax {
+                return stop(code: 1, "stopping: this is not the cluster that was meant")
+            }
             loop.schedule(after: Self.second) { [unowned self] in if stage == .proving { proveIt() } }
         }
     }
@@ -221,7 +227,9 @@ final class LocalCluster {
                 default: "is not running"
                 }
             let why = LogTail.complaint(member.log, from: member.logOffset).map { "; it last said: \($0)" } ?? ""
-            events.tell(member.host.name, "not healthy in \(EventLines.seconds(readyLimit)): \(state)\(why); log: \(member.log)")
+            events.tell(
+                member.host.name, "not healthy in \(EventLines.seconds(readyLimit)): \(state)\(why); log: \(member.log)"
+            )
         }
         if isNew { return stop(code: 1, "stopping: the cluster was not made; the next `covey up` goes on with it") }
         events.tell("not ready: \(members.count - late.count) of \(members.count) members are healthy; going on")

@@ -41,13 +41,15 @@ struct LocalPlan: Sendable, Equatable {
     var members: [String]
     var leftOut: [LeftOut] = []
 
-    static func decide(_ inventory: Inventory, _ ledger: Ledger?, _ found: [String: Found]) throws(Refusal) -> LocalPlan {
+    static func decide(_ inventory: Inventory, _ ledger: Ledger?, _ found: [String: Found]) throws(Refusal) -> LocalPlan
+    {
         let names = inventory.voters.map(\.name)
         guard let ledger else {
             let strays = found.filter { $0.value.hasData }.keys.sorted()
             if strays.isEmpty { return LocalPlan(kind: .bootstrap, members: names) }
             throw Refusal(
-                what: "there is data of \(strays.joined(separator: ", ")) but no ledger that says which cluster it belongs to",
+                what:
+                    "there is data of \(strays.joined(separator: ", ")) but no ledger that says which cluster it belongs to",
                 next: "put ledger.json back from a copy, or move the folder away to begin a new cluster")
         }
         guard ledger.cluster == inventory.name else {
@@ -82,7 +84,8 @@ struct LocalPlan: Sendable, Equatable {
         }
         if differences.isEmpty { return }
         throw Refusal(
-            what: "the inventory changes the membership of a cluster that exists: " + differences.joined(separator: ", "),
+            what: "the inventory changes the membership of a cluster that exists: "
+                + differences.joined(separator: ", "),
             next: "put it back; `covey up` starts the members a cluster has and does not change them")
     }
 
@@ -93,14 +96,18 @@ struct LocalPlan: Sendable, Equatable {
         return LocalPlan(kind: .restart(quarantine: found.filter { $0.value.hasData }.keys.sorted()), members: names)
     }
 
-    private static func starting(_ names: [String], _ ledger: Ledger, _ found: [String: Found]) throws(Refusal) -> LocalPlan {
+    private static func starting(_ names: [String], _ ledger: Ledger, _ found: [String: Found]) throws(Refusal)
+        -> LocalPlan
+    {
         var plan = LocalPlan(kind: .start, members: [])
         for name in names {
             let state = found[name] ?? Found(hasData: false, token: nil)
             if !state.hasData {
-                plan.leftOut.append(LeftOut(name: name, reason: "its data is gone; it must be replaced, not started empty"))
+                plan.leftOut.append(
+                    LeftOut(name: name, reason: "its data is gone; it must be replaced, not started empty"))
             } else if state.token != ledger.token {
-                plan.leftOut.append(LeftOut(name: name, reason: "its data is of another cluster, or of an earlier life of this one"))
+                plan.leftOut.append(
+                    LeftOut(name: name, reason: "its data is of another cluster, or of an earlier life of this one"))
             } else {
                 plan.members.append(name)
             }
@@ -109,7 +116,9 @@ struct LocalPlan: Sendable, Equatable {
             throw Refusal(
                 what: "only \(plan.members.count) of \(names.count) members can start: "
                     + plan.leftOut.map { "\($0.name): \($0.reason)" }.joined(separator: "; "),
-                next: "bring back the data of one of them from where it went (see the folder quarantine), or restore a backup")
+                next:
+                    "bring back the data of one of them from where it went (see the folder quarantine), or restore a backup"
+            )
         }
         return plan
     }

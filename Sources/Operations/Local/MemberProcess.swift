@@ -18,7 +18,8 @@ enum MemberProcess {
         }
         guard SupervisedProcess.endWithParent(parent, SIGTERM) else { return 1 }
         // The server reads variables of these names; the inventory alone says how it runs.
-        for name in variables() where name.hasPrefix("ETCD_") || (name.hasPrefix("COVEY_") && name != "COVEY_FAILPOINTS") {
+        for name in variables()
+        where name.hasPrefix("ETCD_") || (name.hasPrefix("COVEY_") && name != "COVEY_FAILPOINTS") {
             unsafe unsetenv(name)
         }
         guard let program = ownProgram() else { return 1 }

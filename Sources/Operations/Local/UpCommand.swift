@@ -19,6 +19,8 @@ struct UpCommand {
     let file: InventoryFile
     let folder: StateFolder
     let readyLimit: UInt64
+    /// As it would be typed.
+    private let statusCommand: String
 
     private var inventory: Inventory { file.inventory }
 
@@ -26,6 +28,8 @@ struct UpCommand {
         self.file = file
         self.readyLimit = readyLimit
         folder = StateFolder(stateFolder, cluster: file.inventory.name)
+        let other = stateFolder == OperatorProgram.stateFolder ? "" : " --state-dir \(stateFolder)"
+        statusCommand = "covey status \(file.path)\(other)"
     }
 
     func run() -> Int32 {
@@ -41,7 +45,9 @@ struct UpCommand {
         guard inventory.supervisor == .processes else {
             throw Refused(
                 code: 3,
-                text: "\(file.path) is for hosts with systemd; a cluster on this machine needs spec.supervisor: processes")
+                text:
+                    "\(file.path) is for hosts with systemd; a cluster on this machine needs spec.supervisor: processes"
+            )
         }
         try system { () throws(PKIError) in try KeyFile.makeFolder(folder.root) }
         let lock = try lock()
@@ -67,7 +73,10 @@ struct UpCommand {
     private func lock() throws(Refused) -> FolderLock {
         do throws(FolderLock.Failure) { return try FolderLock(folder.lock) } catch {
             switch error {
-            case .held(let by): throw Refused(code: 5, text: "cluster \(inventory.name) is up already (pid \(by)); see: covey status \(file.path)")
+            case .held(let by):
+                throw Refused(
+                    code: 5, text: "cluster \(inventory.name) is up already (pid \(by)); see: \(statusCommand)"
+                )
             case .system(let error): throw Refused(code: 1, text: "\(error)")
             }
         }
@@ -95,10 +104,12 @@ struct UpCommand {
         for host in inventory.voters where plan.members.contains(host.name) {
             let listen = inventory.listenAddress ?? host.address
             for (kind, address, port) in [
-                ("client", listen, host.clientPort), ("peer", listen, host.peerPort), ("metrics", "127.0.0.1", host.metricsPort),
+                ("client", listen, host.clientPort), ("peer", listen, host.peerPort),
+                ("metrics", "127.0.0.1", host.metricsPort),
             ] {
                 do throws(SystemError) {
-                    guard let place = try SocketAddress.resolve(host: address, port: String(port), passive: true).first else { continue }
+                    guard let place = try SocketAddress.resolve(host: address, port: String(port), passive: true).first
+                    else { continue }
                     close(try Socket.listen(place))
                 } catch {
                     throw Refused(
@@ -114,7 +125,8 @@ struct UpCommand {
 
     private func begin(_ plan: LocalPlan, _ ledger: inout Ledger?, _ events: EventLines) throws(Refused) {
         switch plan.kind {
-        case .start: events.tell("cluster \(inventory.name): starting \(plan.members.joined(separator: ", ")) with their data")
+        case .start:
+            events.tell("cluster \(inventory.name): starting \(plan.members.joined(separator: ", ")) with their data")
         case .resume: events.tell("cluster \(inventory.name): going on with a bootstrap that was interrupted")
         case .bootstrap:
             events.tell("cluster \(inventory.name): making it of \(plan.members.joined(separator: ", "))")
@@ -163,9 +175,10 @@ struct UpCommand {
         let gateway: Gateway
         do {
             loop = try EventLoop()
-            gateway = try Gateway(
-                loop, trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
+            let credentials = StatusCommand.Credentials(
+                trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
                 key: folder.client + "/client.key")
+            gateway = try Gateway(loop, credentials)
         } catch { throw Refused(code: 1, text: "\(error)") }
         let program = try ownProgram()
         let isNew = ledger.state == .pending
@@ -196,7 +209,7 @@ struct UpCommand {
                 }
                 return true
             },
-            ready: { _ in Output.data(ClientEnvironment(inventory, folder).instructions(file.path)) })
+            ready: { _ in Output.data(ClientEnvironment(inventory, folder).instructions(statusCommand)) })
         renewLater(loop, events)
         let code = cluster.run()
         ledger = record
@@ -212,7 +225,9 @@ struct UpCommand {
     }
 
     private func ownProgram() throws(Refused) -> String {
-        guard let path = MemberProcess.ownProgram() else { throw Refused(code: 1, text: "cannot find the own program in /proc") }
+        guard let path = MemberProcess.ownProgram() else {
+            throw Refused(code: 1, text: "cannot find the own program in /proc")
+        }
         return path
     }
 

@@ -82,18 +82,19 @@ struct ClusterReport: Sendable, Equatable {
 
     var exitCode: Int32 { level == .healthy && !drift.isEmpty ? 10 : level.exitCode }
 
-    /// `certificates`: seconds left by host; a host without an entry has none that can be read.
-    init(_ inventory: Inventory, _ ledger: Ledger, _ views: [String: MemberView], certificates: [String: Int64]) {
+    /// `ledger`: nil where this host has none. `certificates`: seconds left by host, a host without an entry has none that
+    /// can be read; nil when they are on other hosts.
+    init(_ inventory: Inventory, _ ledger: Ledger?, _ views: [String: MemberView], certificates: [String: Int64]?) {
         let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
         rows = inventory.hosts.map { host in
             let view = views[host.name]
             return Row(
-                host: host, view: view, certificateSecondsLeft: certificates[host.name],
+                host: host, view: view, certificateSecondsLeft: certificates?[host.name],
                 lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) })
         }
         name = inventory.name
-        generation = ledger.generation
-        clusterID = ledger.clusterID
+        generation = ledger?.generation ?? inventory.generation
+        clusterID = ledger?.clusterID ?? ""
         let healthy = rows.filter { $0.host.role == .voter && $0.view?.isHealthy == true }
         votersHealthy = healthy.count
         voters = inventory.voters.count
@@ -104,9 +105,11 @@ struct ClusterReport: Sendable, Equatable {
         term = views.values.compactMap { $0.facts?.term }.max() ?? 0
         revision = views.values.compactMap { $0.facts?.revision }.max() ?? 0
         level = .healthy
-        judge(inventory)
+        judge(inventory, seesCertificates: certificates != nil)
+        guard let ledger else { return }
         if inventory.digest != ledger.digest {
-            drift.append("the inventory has changed since it took effect (generation \(ledger.generation)); covey up applies it")
+            drift.append(
+                "the inventory has changed since it took effect (generation \(ledger.generation)); covey up applies it")
         }
         if ledger.state == .pending { worsen(.unknown, "its bootstrap was interrupted; covey up goes on with it") }
     }
@@ -116,7 +119,7 @@ struct ClusterReport: Sendable, Equatable {
         reasons.append(reason)
     }
 
-    private mutating func judge(_ inventory: Inventory) {
+    private mutating func judge(_ inventory: Inventory, seesCertificates: Bool) {
         let silent = rows.filter { if case .unreachable? = $0.view?.health { true } else { false } }
         if votersHealthy < quorum {
             worsen(.noQuorum, "\(votersHealthy) of \(voters) voters are healthy, \(quorum) are needed")
@@ -135,6 +138,7 @@ struct ClusterReport: Sendable, Equatable {
         for row in rows {
             if case .unhealthy(let reason)? = row.view?.health { reasons.append("\(row.host.name): \(reason)") }
             judge(row, inventory)
+            if seesCertificates { judgeCertificate(row, inventory) }
         }
         let ids = Set(rows.compactMap { $0.view?.facts?.clusterID })
         if ids.count > 1 { worsen(.unknown, "members are of \(ids.count) different clusters") }
@@ -149,9 +153,16 @@ struct ClusterReport: Sendable, Equatable {
             if let lag = row.lag, lag > Self.lagMax { worsen(.degraded, "\(host) is \(lag) entries behind") }
             for error in facts.errors { worsen(.atRisk, "\(host): \(error)") }
             if facts.storeBytes > inventory.quotaBytes / 5 * 4 {
-                worsen(.atRisk, "\(host): the store has \(SizeText.format(facts.storeBytes)) of \(SizeText.format(inventory.quotaBytes))")
+                worsen(
+                    .atRisk,
+                    "\(host): the store has \(SizeText.format(facts.storeBytes)) of \(SizeText.format(inventory.quotaBytes))"
+                )
             }
         }
+    }
+
+    private mutating func judgeCertificate(_ row: Row, _ inventory: Inventory) {
+        let host = row.host.name
         guard row.host.role == .voter else { return }
         switch row.certificateSecondsLeft {
         case nil: worsen(.atRisk, "\(host): its certificate cannot be read")

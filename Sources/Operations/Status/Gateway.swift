@@ -20,8 +20,9 @@ final class Gateway: @unchecked Sendable {
     private let mailbox: Mailbox
     private let client: HTTP1Client
 
-    init(_ loop: EventLoop, trustedCA: String, certificate: String, key: String) throws(TLSError) {
-        var configuration = TLSConfiguration.client(trustedCA: trustedCA, certificate: certificate, key: key)
+    init(_ loop: EventLoop, _ credentials: StatusCommand.Credentials) throws(TLSError) {
+        var configuration = TLSConfiguration.client(
+            trustedCA: credentials.trustedCA, certificate: credentials.certificate, key: credentials.key)
         configuration.applicationProtocols = ["http/1.1"]
         mailbox = loop.mailbox
         client = HTTP1Client(loop: loop, tls: try TLSContext(configuration), resolver: Resolver(loop))

@@ -1,4 +1,5 @@
-// `covey status`: asks every member of a local cluster and shows what they say. The exit code is the verdict.
+// `covey status`: asks every voter of a cluster and shows what they say. The exit code is the verdict. Of a local cluster it
+// knows the ledger and the certificates too; of hosts with systemd it knows what the members say.
 
 import Foundations
 import Inventory
@@ -8,14 +9,32 @@ import Rendering
 import TLSEngine
 
 struct StatusCommand {
+    /// What the operator shows members, as paths.
+    struct Credentials: Sendable, Equatable {
+        var trustedCA: String
+        var certificate: String
+        var key: String
+    }
+
     let file: InventoryFile
     let folder: StateFolder
     let asJSON: Bool
+    let credentials: Credentials
 
-    init(_ file: InventoryFile, stateFolder: String, asJSON: Bool) {
+    private var isLocal: Bool { file.inventory.supervisor == .processes }
+
+    /// Empty paths: where they usually are.
+    init(_ file: InventoryFile, stateFolder: String, asJSON: Bool, credentials given: Credentials) {
         self.file = file
         self.asJSON = asJSON
         folder = StateFolder(stateFolder, cluster: file.inventory.name)
+        let usual =
+            file.inventory.supervisor == .processes
+            ? folder.client : HostFiles.configurationFolder(file.inventory.name) + "/client"
+        credentials = Credentials(
+            trustedCA: given.trustedCA.isEmpty ? usual + "/ca.crt" : given.trustedCA,
+            certificate: given.certificate.isEmpty ? usual + "/client.crt" : given.certificate,
+            key: given.key.isEmpty ? usual + "/client.key" : given.key)
     }
 
     func run() -> Int32 {
@@ -31,12 +50,13 @@ struct StatusCommand {
 
     private func observe() throws(UpCommand.Refused) -> ClusterReport {
         let inventory = file.inventory
-        guard inventory.supervisor == .processes else {
-            throw UpCommand.Refused(
-                code: 3, text: "\(file.path) is for hosts with systemd; this version shows local clusters (spec.supervisor: processes)")
+        guard isLocal else {
+            return ClusterReport(inventory, nil, try ask(inventory.voters), certificates: nil)
         }
         guard KeyFile.exists(folder.ledger) else {
-            throw UpCommand.Refused(code: 3, text: "there is no cluster \(inventory.name) in \(folder.root); make it: covey up \(file.path)")
+            throw UpCommand.Refused(
+                code: 3, text: "there is no cluster \(inventory.name) in \(folder.root); make it: covey up \(file.path)"
+            )
         }
         guard let ledger = try Ledger.load(folder.ledger) else {
             throw UpCommand.Refused(code: 1, text: "\(folder.ledger) cannot be read as a ledger")
@@ -48,7 +68,11 @@ struct StatusCommand {
             let leaf = try? Certificate.load("\(folder.tls(host.name))/\(CertificateFiles.server)").first
             certificates[host.name] = leaf?.secondsLeft(now: now)
         }
-        return ClusterReport(inventory, ledger, try ask(inventory.voters), certificates: certificates)
+        var report = ClusterReport(inventory, ledger, try ask(inventory.voters), certificates: certificates)
+        if FolderLock.holder(of: folder.lock).isEmpty {
+            report.reasons.append("no `covey up` runs it; start it: covey up \(file.path)")
+        }
+        return report
     }
 
     private func ask(_ hosts: [Inventory.Host]) throws(UpCommand.Refused) -> [String: MemberView] {
@@ -56,9 +80,7 @@ struct StatusCommand {
         let gateway: Gateway
         do {
             loop = try EventLoop()
-            gateway = try Gateway(
-                loop, trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
-                key: folder.client + "/client.key")
+            gateway = try Gateway(loop, credentials)
         } catch { throw UpCommand.Refused(code: 1, text: "\(error)") }
         let result = Views(loop)
         let mailbox = loop.mailbox

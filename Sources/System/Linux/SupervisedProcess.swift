@@ -21,7 +21,9 @@ package struct SupervisedProcess: Sendable, Equatable {
     package let id: pid_t
 
     /// `words` begins with the name it is called by. Its output is appended to `log`.
-    package static func start(_ program: String, _ words: [String], log: String) throws(SystemError) -> SupervisedProcess {
+    package static func start(_ program: String, _ words: [String], log: String) throws(SystemError)
+        -> SupervisedProcess
+    {
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
