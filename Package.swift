@@ -75,6 +75,8 @@ let package = Package(
         core("State", ["Foundations", "Wire", "JSON", "GRPC", "MVCC"]),
         core("FileFormats", ["Foundations", "Wire"]),
         core("Flags", ["Foundations"]),
+        core("Inventory", ["Foundations", "Flags", "JSON", "FileFormats"]),
+        core("Rendering", ["Foundations", "Flags", "JSON", "Inventory"]),
 
         // System
         system("Linux", ["Foundations", "CLinux"]),
@@ -100,10 +102,14 @@ let package = Package(
             "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
         ]),
         outer("Control", "Control", [
-            "Foundations", "Wire", "JSON", "GRPC", "Flags", "FileFormats", "Linux", "Telemetry", "LMDBStore", "DiskLog",
-            "MVCC", "State", "CoveyClient",
+            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
+            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient", "Passwords",
         ]),
-        program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
+        outer("Operations", "Operations", [
+            "Foundations", "Flags", "JSON", "HTTP1", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI", "TLSEngine",
+            "Connections", "CoveyClient",
+        ]),
+        program("covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
         // Testing
         .target(
@@ -130,13 +136,17 @@ let package = Package(
         tests("NetworkTests", [
             "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
         ], data: true),
-        tests("ClientTests", ["CoveyClient", "Connections", "Foundations", "TestSupport"]),
+        tests("ClientTests", [
+            "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
+        ]),
         tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
         tests("PeerTests", [
             "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
             "Telemetry", "Foundations", "TestSupport",
         ], data: true),
-        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests(
+            "ControlTests", ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "CoveyClient", "Foundations", "TestSupport"],
+            data: true, exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

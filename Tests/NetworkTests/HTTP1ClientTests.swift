@@ -335,6 +335,35 @@ private final class Scripted: EventHandler {
         #expect(both.run { !both.server.isOpen(stream) })
     }
 
+    @Test func `what is answered at the end of a turn, after the server's own, does not wait for an event`() throws {
+        let loop = try EventLoop()
+        let server = GRPCServer(loop: loop, router: GRPCRouter())
+        defer { server.closeAll() }
+        var asked: Call?
+        server.router.http = { _, call, _ in asked = call }
+        let listener = try Listener(try SocketAddress.resolve(host: "127.0.0.1", port: "0")[0], loop: loop) { server.add($0) }
+        defer { listener.stop() }
+        let descriptor = try Socket.connect(listener.address)
+        defer { close(descriptor) }
+        var order: [String] = []
+        // Later than the server's own. Nothing else happens before the marker.
+        loop.atEndOfTurn {
+            if let call = asked {
+                asked = nil
+                server.respond(call, status: 200, headers: [], body: [])
+                loop.schedule(after: 400_000_000) { order.append("marker") }
+            }
+            var room = Bytes(repeating: 0, count: 1000)
+            if read(descriptor, &room, room.count) > 0 { order.append("answer") }
+            if order.count == 2 { loop.stop() }
+        }
+        let request = Bytes("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
+        loop.schedule(after: 1_000_000) { _ = send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) }
+        loop.schedule(after: 20_000_000_000) { loop.stop() }
+        loop.run()
+        #expect(order == ["answer", "marker"])
+    }
+
     @Test func `a body that breaks off is a failure for its receiver`() throws {
         let both = try Both()
         let answer = Answer()

@@ -20,7 +20,7 @@ final class RealMember {
 
     init(_ program: String, name: String, cluster: String, peerPort: Int, state: String = "new", more: [String] = []) throws {
         self.peerPort = peerPort
-        clientPort = try freePort()
+        clientPort = freePort()
         var template = Array("/tmp/covey-real-XXXXXX".utf8CString)
         folder = String(cString: mkdtemp(&template))
         let client = "http://127.0.0.1:\(clientPort)"
@@ -102,7 +102,7 @@ private final class Voter {
     @Test(.enabled(if: RealTools.required(etcd35)), arguments: servers)
     func `a real member elects itself with our vote, and we take its log`(_ program: String) throws {
         let test = try TestLoop()
-        let (realPort, ourPort) = (try freePort(), try freePort())
+        let (realPort, ourPort) = (freePort(), freePort())
         let (realURL, ourURL) = ("http://127.0.0.1:\(realPort)", "http://127.0.0.1:\(ourPort)")
         let real = MemberID.atBootstrap(peerURLs: [realURL], token: "peers")
         let ours = MemberID.atBootstrap(peerURLs: [ourURL], token: "peers")
@@ -165,7 +165,7 @@ private final class Voter {
     @Test(.enabled(if: RealTools.required(etcd35)))
     func `a real member that does not know us says so, and one of another cluster too`() throws {
         let test = try TestLoop()
-        let port = try freePort()
+        let port = freePort()
         let program = try #require(Self.etcd35)
         let url = "http://127.0.0.1:\(port)"
         let real = MemberID.atBootstrap(peerURLs: [url], token: "peers")
@@ -179,10 +179,77 @@ private final class Voter {
         _ = server
     }
 
+    @Test(.enabled(if: RealTools.required(etcd35)), arguments: servers)
+    func `a real leader whose log is too short for us sends its database`(_ program: String) throws {
+        let test = try TestLoop()
+        let (realPort, ourPort) = (freePort(), freePort())
+        let (realURL, ourURL) = ("http://127.0.0.1:\(realPort)", "http://127.0.0.1:\(ourPort)")
+        let real = MemberID.atBootstrap(peerURLs: [realURL], token: "peers")
+        let server = try RealMember(
+            program, name: "real", cluster: "real=\(realURL)", peerPort: realPort, more: ["--snapshot-count", "100"])
+        let client = "http://127.0.0.1:\(server.clientPort)"
+        let loader = try test.member(0x99)
+        // It keeps 5,000 entries for those who lag behind.
+        var (sent, done, failed) = (0, 0, 0)
+        func put() {
+            guard sent < 5300 else { return }
+            sent += 1
+            let body = Bytes("{\"key\":\"aw==\",\"value\":\"\(String(repeating: "dnZ2", count: 30))\"}".utf8)
+            loader.transport.fetch(PeerRequest([client], "/v3/kv/put", method: "POST", body: body)) { result in
+                if case .success(let answer) = result, answer.status == 200 {
+                    done += 1
+                } else {
+                    // Not up yet.
+                    sent -= 1
+                    failed += 1
+                }
+                loader.transport.loop.schedule(after: failed > 0 && done == 0 ? 20_000_000 : 0) { put() }
+            }
+        }
+        for _ in 0..<8 { put() }
+        #expect(test.run(seconds: 60) { done == 5300 }, "\(done) done, \(failed) failed")
+
+        // Added as a learner, so that the real one needs nobody's vote.
+        let control = (RealTools.etcd35 ?? "") + "/etcdctl"
+        let added = Subprocess.run(
+            control, ["--endpoints", client, "member", "add", "covey", "--peer-urls", ourURL, "--learner"])
+        let words = added.output.split(separator: " ")
+        let ours = try #require(words.count > 1 ? MemberID(hexadecimal: words[1]) : nil, "\(added.output)")
+        let us = try TestMember(
+            test.loop, ours.rawValue, cluster: ClusterID(bootstrapMembers: [real]).rawValue, folder: test.folder,
+            version: "3.5.1", port: ourPort)
+        test.members.append(us)
+        let voter = Voter(us, bootstrapEntries: 0)
+        us.transport.setPeer(real, urls: [realURL])
+        #expect(test.run { us.snapshots.count == 1 }, "\(us.reports) \(server.logText.suffix(2000))")
+        let (message, path) = try #require(us.snapshots.first)
+        let snapshot = try #require(message.snapshot)
+        #expect(snapshot.metadata.index > 5300 && snapshot.metadata.confState.voters == [real])
+        #expect(snapshot.metadata.confState.learners == [ours])
+        #expect(String(decoding: snapshot.data, as: UTF8.self).contains("\(ours)"))
+        // A bbolt file: whole pages, and its mark on the first.
+        let file = try #require(fopen(path, "r"))
+        defer { fclose(file) }
+        var head = Bytes(repeating: 0, count: 4096)
+        #expect(fread(&head, 1, 4096, file) == 4096)
+        #expect(Array(head[16..<20]) == [0xed, 0xda, 0x0c, 0xed])
+        fseek(file, 0, SEEK_END)
+        #expect(ftell(file) % 4096 == 0 && ftell(file) > 16384)
+
+        // Acknowledged, the log goes on from there over the streams.
+        voter.log = Array(repeating: snapshot.metadata.term, count: Int(snapshot.metadata.index))
+        us.transport.send([
+            Message(.appendResponse, to: real, from: ours, term: message.term, index: snapshot.metadata.index)
+        ])
+        let put = Subprocess.run(control, ["--endpoints", client, "put", "after", "snapshot"])
+        #expect(put.output == "OK\n")
+        #expect(test.run { voter.entries.contains { $0.index > snapshot.metadata.index && $0.data != nil } })
+    }
+
     @Test(.enabled(if: RealTools.required(etcd35)))
     func `a real member that removed us tells us`() throws {
         let test = try TestLoop()
-        let (realPort, ourPort) = (try freePort(), try freePort())
+        let (realPort, ourPort) = (freePort(), freePort())
         let (realURL, ourURL) = ("http://127.0.0.1:\(realPort)", "http://127.0.0.1:\(ourPort)")
         let real = MemberID.atBootstrap(peerURLs: [realURL], token: "peers")
         let server = try RealMember(

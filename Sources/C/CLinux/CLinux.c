@@ -5,6 +5,8 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <netinet/in.h>
+#include <resolv.h>
 
 int covey_open(const char *path, int flags, unsigned mode) { return open(path, flags | O_CLOEXEC, mode); }
 
@@ -28,6 +30,8 @@ int covey_host_name(const void *address, unsigned length, char *host, unsigned s
 
 int covey_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 
+int covey_end_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
+
 int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t data) {
     struct epoll_event event = {.events = events, .data = {.u64 = data}};
     return epoll_ctl(epoll, operation, descriptor, &event);
@@ -36,3 +40,7 @@ int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t event
 uint64_t covey_event_data(const struct epoll_event *event) { return event->data.u64; }
 
 uint32_t covey_event_bits(const struct epoll_event *event) { return event->events; }
+
+int covey_resolve(const char *name, int type, void *answer, int size) {
+    return res_query(name, 1 /* IN */, type, answer, size);
+}

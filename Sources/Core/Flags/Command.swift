@@ -9,6 +9,8 @@ package struct Command: Sendable {
     package var summary: String
     package var description: String
     package var options: [Option]
+    /// Options of a group that every command below it takes too.
+    package var sharedOptions: [Option] = []
     /// In the order of suggestions; listings are sorted by name.
     package var commands: [Command]
     package var hidden: Bool
@@ -41,6 +43,18 @@ package struct Command: Sendable {
             command = next
         }
         return command
+    }
+
+    /// Options that commands above the end of a path share with it: the root's own, then those of its groups.
+    package func inheritedOptions(along path: [String]) -> [Option] {
+        var inherited = options
+        var command = self
+        for name in path {
+            inherited += command.sharedOptions
+            guard let next = command.commands.first(where: { $0.name == name }) else { break }
+            command = next
+        }
+        return inherited
     }
 
     /// The commands with nothing below them, each with its path from here, sorted by path.

@@ -51,16 +51,16 @@ package struct CommandLineParser: Sendable {
         var path: [String] = []
         var command = root
         var rest = words
-        while let (index, word) = firstWord(rest, for: command), let next = child(of: command, named: word) {
+        while let (index, word) = firstWord(rest, for: command, at: path), let next = child(of: command, named: word) {
             rest.remove(at: index)
             path.append(next.name)
             command = next
         }
-        if path == ["help"] { return help(about: rest) }
-        if path.isEmpty, let (_, word) = firstWord(rest, for: root) {
+        if path == ["help"], !rest.contains("--help"), !rest.contains("-h") { return help(about: rest) }
+        if path.isEmpty, let (_, word) = firstWord(rest, for: root, at: []) {
             throw .unknownCommand(word, root: root.name, suggestions: suggestions(for: word))
         }
-        var flags = FlagReader(options: options(of: command, isRoot: path.isEmpty))
+        var flags = FlagReader(options: options(of: command, at: path))
         do {
             try flags.read(rest)
         } catch {
@@ -69,7 +69,7 @@ package struct CommandLineParser: Sendable {
         if flags.values.bool("help") || !command.runnable { return .help(path: path, command: command) }
         let missing = command.options.filter { $0.required && !flags.values.isSet($0.name) }
         if !missing.isEmpty {
-            let names = missing.map { GoText.quote($0.name) }.joined(separator: ", ")
+            let names = missing.map(\.name).sorted().map(GoText.quote).joined(separator: ", ")
             throw .badFlag(message: "required flag(s) \(names) not set", path: path, command: command)
         }
         return .run(
@@ -79,10 +79,11 @@ package struct CommandLineParser: Sendable {
     }
 
     /// Everything that may be set on a command, its own options first.
-    private func options(of command: Command, isRoot: Bool) -> [Option] {
-        let own = isRoot ? [] : command.options
+    private func options(of command: Command, at path: [String]) -> [Option] {
+        let own = (path.isEmpty ? [] : command.options) + command.sharedOptions
         let help = Option("help", .bool, shorthand: "h", "help for \(command.name)")
-        return own + root.options.filter { global in !own.contains { $0.name == global.name } } + [help]
+        let inherited = root.inheritedOptions(along: path)
+        return own + inherited.filter { option in !own.contains { $0.name == option.name } } + [help]
     }
 
     private func help(about words: [String]) -> CommandLineResult {
@@ -100,8 +101,8 @@ package struct CommandLineParser: Sendable {
     }
 
     /// The first word that is neither a flag nor the value of one. A flag nobody knows is taken to have a value.
-    private func firstWord(_ words: [String], for command: Command) -> (Int, String)? {
-        let known = options(of: command, isRoot: false) + command.options
+    private func firstWord(_ words: [String], for command: Command, at path: [String]) -> (Int, String)? {
+        let known = options(of: command, at: path)
         var i = 0
         while i < words.count {
             let word = words[i]
@@ -127,7 +128,7 @@ package struct CommandLineParser: Sendable {
         let exact = command.commands.first { $0.name == word || $0.aliases.contains(word) }
         if exact != nil || !prefixMatching { return exact }
         let similar = command.commands.filter {
-            $0.name.hasPrefix(word) || $0.aliases.contains { $0.hasPrefix(word) }
+            !$0.hidden && ($0.name.hasPrefix(word) || $0.aliases.contains { $0.hasPrefix(word) })
         }
         return similar.count == 1 ? similar[0] : nil
     }

@@ -25,15 +25,15 @@ package struct Completion: Sendable {
         [(path, command)] + command.listed.flatMap { all($0, path + [$0.name]) }
     }
 
-    private func flagWords(_ command: Command, isRoot: Bool) -> [String] {
-        let options = isRoot ? root.options : command.options + root.options
+    private func flagWords(_ command: Command, at path: [String]) -> [String] {
+        let options = (path.isEmpty ? [] : command.options) + command.sharedOptions + root.inheritedOptions(along: path)
         return options.filter { !$0.hidden }.flatMap { option in
             ["--\(option.name)"] + (option.shorthand.map { ["-\($0)"] } ?? [])
         } + ["--help"]
     }
 
     private var bash: String {
-        let valued = all(root, []).flatMap { $0.command.options }.filter { !$0.isBool }
+        let valued = all(root, []).flatMap { $0.command.options + $0.command.sharedOptions }.filter { !$0.isBool }
         var names: [String] = []
         for option in valued {
             for word in ["--\(option.name)"] + (option.shorthand.map { ["-\($0)"] } ?? []) where !names.contains(word) {
@@ -41,7 +41,7 @@ package struct Completion: Sendable {
             }
         }
         let tree = all(root, []).map { path, command in
-            let words = command.listed.map(\.name) + flagWords(command, isRoot: path.isEmpty)
+            let words = command.listed.map(\.name) + flagWords(command, at: path)
             return "        '\((lead + path).joined(separator: " "))') words='\(words.joined(separator: " "))' ;;\n"
         }.joined()
         var chosen: [(name: String, line: String)] = []
@@ -87,7 +87,7 @@ package struct Completion: Sendable {
             for child in command.listed {
                 out += "complete -c \(program) -f -n '\(condition)' -a \(child.name) -d \(fishQuoted(child.summary))\n"
             }
-            for option in (path.isEmpty ? root.options : command.options) where !option.hidden {
+            for option in command.options + command.sharedOptions where !option.hidden {
                 let scope = path.isEmpty ? "" : " -n '\(condition)'"
                 let short = option.shorthand.map { " -s \($0)" } ?? ""
                 let value = option.isBool ? "" : " -r"

@@ -25,14 +25,18 @@ package struct GroupedUsage: Sendable {
             out += "COMMANDS:\n" + TabWriter().format(rows.joined(separator: "\n")) + "\n\n"
         }
         let help = Option("help", .bool, shorthand: "h", "help for \(command.name)")
-        out += "OPTIONS:\n" + optionTable((isRoot ? root.options : command.options) + [help])
-        if !isRoot { out += "GLOBAL OPTIONS:\n" + optionTable(root.options) }
+        out += "OPTIONS:\n" + optionTable((isRoot ? root.options : command.options) + command.sharedOptions + [help])
+        if !isRoot {
+            let inherited = root.inheritedOptions(along: path)
+            out += "GLOBAL OPTIONS:\n" + optionTable(inherited)
+        }
         return out
     }
 
     private func usageLine(_ path: [String], _ command: Command) -> String {
         let words = [root.name] + path
-        let arguments = command.commands.isEmpty || path.isEmpty ? command.arguments : "<subcommand>"
+        let isGroup = !command.commands.isEmpty && !path.isEmpty
+        let arguments = isGroup && command.arguments.isEmpty ? "<subcommand>" : command.arguments
         return (words + [arguments, "[flags]"]).filter { !$0.isEmpty }.joined(separator: " ")
     }
 

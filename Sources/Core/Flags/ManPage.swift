@@ -30,7 +30,8 @@ package struct ManPage: Sendable {
             let words = ([program] + path + [command.arguments]).filter { !$0.isEmpty }.joined(separator: " ")
             out += ".SS \"\(escaped(words))\"\n\(escaped(command.summary)).\n"
             if !command.description.isEmpty { out += ".PP\n" + paragraphs(command.description) }
-            out += command.options.map(entry).joined()
+            let shared = root.inheritedOptions(along: path).dropFirst(root.options.count)
+            out += (command.options + shared).map(entry).joined()
         }
         return out + tail
     }

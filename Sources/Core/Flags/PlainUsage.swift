@@ -28,10 +28,11 @@ package struct PlainUsage: Sendable {
             out += "\nAvailable Commands:\n" + rows.joined()
         }
         let help = Option("help", .bool, shorthand: "h", "help for \(command.name)")
-        let own = path.isEmpty ? root.options : command.options
+        let own = (path.isEmpty ? root.options : command.options) + command.sharedOptions
         out += "\nFlags:\n" + flags(own + [help])
-        if !path.isEmpty && root.options.contains(where: { !$0.hidden }) {
-            out += "\nGlobal Flags:\n" + flags(root.options)
+        let inherited = path.isEmpty ? [] : root.inheritedOptions(along: path)
+        if inherited.contains(where: { !$0.hidden }) {
+            out += "\nGlobal Flags:\n" + flags(inherited)
         }
         if !command.commands.isEmpty {
             out += "\nUse \"\(full) [command] --help\" for more information about a command.\n"

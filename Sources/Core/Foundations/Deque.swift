@@ -31,3 +31,5 @@ package struct Deque<Element> {
         return element
     }
 }
+
+extension Deque: Sendable where Element: Sendable {}

@@ -59,6 +59,14 @@ extension KeyValueStore {
         if revision > 0 && revision < compactedRevision { throw .compacted }
     }
 
+    /// The same for a range inside a transaction, where a negative revision below the compacted one (-1 before the first
+    /// compaction) is refused: every member of a cluster must decide alike.
+    func checkTxnRevision(_ revision: Int64) throws(KeyValueError) {
+        if revision == 0 { return }
+        if revision > currentRevision { throw .future }
+        if revision < compactedRevision { throw .compacted }
+    }
+
     /// Appends the pairs of a range as fields `tag` (0x12: the kvs of a RangeResponse). `end` empty: the one key; one 0x00
     /// byte: everything from the key on; else up to `end`, exclusive.
     package func range(
@@ -141,7 +149,7 @@ extension KeyValueStore {
         return result
     }
 
-    /// Appends one pair: as stored, or without value (and lease, as newer servers build it from the index).
+    /// Appends one pair: as stored, or without value.
     @inline(__always)
     func append(
         _ ref: KeyIndex.Ref, _ version: KeyVersion, _ options: RangeOptions, _ tag: UInt8, _ bytes: inout [UInt8]
@@ -149,32 +157,26 @@ extension KeyValueStore {
         if !options.keysOnly {
             appendStored(version.revision, field: tag, to: &bytes)
         } else {
-            appendKeyOnly(ref, version, keepsLease: options.target == .value, tag, &bytes)
+            appendKeyOnly(ref, version, tag, &bytes)
         }
     }
 
     private func appendKeyOnly(
-        _ ref: KeyIndex.Ref, _ version: KeyVersion, keepsLease: Bool, _ tag: UInt8, _ bytes: inout [UInt8]
+        _ ref: KeyIndex.Ref, _ version: KeyVersion, _ tag: UInt8, _ bytes: inout [UInt8]
     ) {
-        var known = version
-        var lease: Int64 = 0
-        if keepsLease || version.version == 0 {
-            let parts = self.parts(version.revision)
-            known.createRevision = parts.createRevision
-            known.version = parts.version
-            if keepsLease { lease = parts.lease }
-        }
+        // The lease is known to the stored record only.
+        let known = parts(version.revision)
         let index = index
         let key = index.key(ref)
         let count = StoredKeyValue.count(
-            key: key.byteCount, value: 0, create: known.createRevision, mod: known.revision.main,
-            version: known.version, lease: lease)
+            key: key.byteCount, value: 0, create: known.createRevision, mod: version.revision.main,
+            version: known.version, lease: known.lease)
         bytes.append(tag)
         FieldWriter.varint(UInt64(count), &bytes)
         let none: [UInt8] = []
         StoredKeyValue.append(
-            key: key, value: none.rawSpan, create: known.createRevision, mod: known.revision.main,
-            version: known.version, lease: lease, to: &bytes)
+            key: key, value: none.rawSpan, create: known.createRevision, mod: version.revision.main,
+            version: known.version, lease: known.lease, to: &bytes)
     }
 
     /// The numbers of a stored revision (its ranges point into bytes that are gone).

@@ -38,7 +38,10 @@ extension KeyValueStore {
         var path: [Bool] = []
         choose(request, &path)
         var run = TxnRun(path: path, ranges: ranges)
-        try run.check(request, self, directRanges: ranges.areChecked, leaseExists)
+        // First the puts of the whole path, then its ranges: which error a client sees depends on it.
+        try run.checkPuts(request, self, leaseExists)
+        run.step = 0
+        try run.checkRanges(request, self, directRanges: ranges.areChecked)
         run.step = 0
         beginWrite()
         run.execute(request, self, &body)
@@ -47,14 +50,17 @@ extension KeyValueStore {
     }
 
     /// For a proposer: can the ranges that stand directly in the branch that would run now be read?
-    package func checkDirectRanges(_ request: RawSpan) throws(KeyValueError) {
+    /// A put that will be refused comes first: its error is the one that is told when the entry is applied.
+    package func checkDirectRanges(_ request: RawSpan, leaseExists: (Int64) -> Bool) throws(KeyValueError) {
         var path: [Bool] = []
         choose(request, &path)
+        var run = TxnRun(path: path, ranges: TxnRanges())
+        do throws(KeyValueError) { try run.checkPuts(request, self, leaseExists) } catch { return }
         let txn = TxnDecoding.txn(request)
         var operations = path[0] ? txn.success.makeIterator() : txn.failure.makeIterator()
         while let bytes = operations.next() {
             let operation = TxnDecoding.operation(bytes)
-            if operation.requestField == 1 { try checkRevision(TxnDecoding.range(operation.requestRange).revision) }
+            if operation.requestField == 1 { try checkTxnRevision(TxnDecoding.range(operation.requestRange).revision) }
         }
     }
 
@@ -160,25 +166,40 @@ private struct TxnRun {
     // MARK: Checks
 
     /// Against the state before the transaction: a key that an earlier operation creates does not count.
-    mutating func check(
-        _ request: RawSpan, _ store: KeyValueStore, directRanges: Bool, _ leaseExists: (Int64) -> Bool
-    ) throws(KeyValueError) {
-        let txn = TxnDecoding.txn(request)
-        var operations = path[step] ? txn.success.makeIterator() : txn.failure.makeIterator()
-        step += 1
+    mutating func checkPuts(_ request: RawSpan, _ store: KeyValueStore, _ leaseExists: (Int64) -> Bool) throws(KeyValueError) {
+        var operations = next(request)
         while let bytes = operations.next() {
             let operation = TxnDecoding.operation(bytes)
             switch operation.requestField {
-            case 1:
-                if directRanges { try store.checkRevision(TxnDecoding.range(operation.requestRange).revision) }
             case 2:
                 let put = TxnDecoding.put(operation.requestPut)
                 if put.ignoreValue || put.ignoreLease, store.current(put.key) == nil { throw .keyNotFound }
                 if put.lease != 0 && !leaseExists(put.lease) { throw .leaseNotFound }
-            case 4: try check(operation.requestTxn, store, directRanges: true, leaseExists)
+            case 4: try checkPuts(operation.requestTxn, store, leaseExists)
             default: break
             }
         }
+    }
+
+    mutating func checkRanges(_ request: RawSpan, _ store: KeyValueStore, directRanges: Bool) throws(KeyValueError) {
+        var operations = next(request)
+        while let bytes = operations.next() {
+            let operation = TxnDecoding.operation(bytes)
+            switch operation.requestField {
+            case 1 where directRanges: try store.checkTxnRevision(TxnDecoding.range(operation.requestRange).revision)
+            case 4: try checkRanges(operation.requestTxn, store, directRanges: true)
+            default: break
+            }
+        }
+    }
+
+    /// The operations of the next transaction on the path.
+    @_lifetime(copy request)
+    private mutating func next(_ request: RawSpan) -> RepeatedPayloads.Iterator {
+        let txn = TxnDecoding.txn(request)
+        let chosen = path[step]
+        step += 1
+        return chosen ? txn.success.makeIterator() : txn.failure.makeIterator()
     }
 
     // MARK: Operations

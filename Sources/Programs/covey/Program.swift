@@ -1,8 +1,10 @@
 // One executable that is many programs: by sub-command, or by the name it was called by (a link named etcd, etcdctl, etcdutl).
 
+import Control
 import Flags
 import Foundations
 import Glibc
+import Operations
 import Server
 
 @main enum Program {
@@ -15,13 +17,18 @@ import Server
 
     private static func run(_ name: String, _ words: [String]) -> Int32 {
         if name == "etcd" { return ServerProgram.run(words, calledAs: "etcd") }
+        if name == "etcdctl" { return CtlProgram.run(arguments: words, calledAs: "etcdctl") }
+        if name == "etcdutl" { return UtilProgram.run(arguments: words, calledAs: "etcdutl") }
         guard let first = words.first else {
             print(help)
             return 0
         }
+        if let code = OperatorProgram.run(words) { return code }
         let rest = Array(words.dropFirst())
         switch first {
         case "server": return ServerProgram.run(rest, calledAs: "covey server")
+        case "ctl": return CtlProgram.run(arguments: rest, calledAs: "covey ctl")
+        case "util": return UtilProgram.run(arguments: rest, calledAs: "covey util")
         case "version", "--version":
             print("covey \(ProgramVersion.covey) (etcd API \(ProgramVersion.etcd), linux/\(ProgramVersion.architecture))")
             return 0
@@ -38,8 +45,12 @@ import Server
         covey: an etcd-compatible server, its tools, and the agent that runs clusters of it
 
           covey server    start a member; flags as etcd's (covey server --help)
+          covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
+          covey up        a cluster on this machine, from an inventory (covey up --help)
+          covey status    how that cluster is
+          covey util      work on snapshot files and data directories, without a server (covey util --help)
           covey version   what this is
 
-        Called as etcd it is the server.
+        Called as etcd it is the server, as etcdctl and etcdutl those tools.
         """
 }

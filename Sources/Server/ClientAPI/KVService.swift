@@ -134,7 +134,17 @@ extension ClientAPI {
                     failing(reply) { () throws(GRPCStatus) in try readOnlyTxn(message, try identify(caller), reply) }
                 }
             }
-            try state.checkTxnProposal(message, identity)
+            do throws(GRPCStatus) { try state.checkTxnProposal(message, identity) } catch {
+                guard error == EtcdError.futureRevision, !member.readsAtOnce else { throw error }
+                // The revision may be there already, only not here yet.
+                return later(message, reply) { [unowned self] message in
+                    failing(reply) { () throws(GRPCStatus) in
+                        let identity = try identify(caller)
+                        try state.checkTxnProposal(message, identity)
+                        member.propose(RequestKind.txn, message, identity: identity, reply)
+                    }
+                }
+            }
             member.propose(RequestKind.txn, message, identity: identity, reply)
         }
     }

@@ -159,7 +159,8 @@ final class Peer {
 
     private func becameActive() {
         guard activeSince == nil else { return }
-        activeSince = Clock.monotonic()
+        // The turn's time, never ahead of what others compare it with.
+        activeSince = transport.loop.now
         counters?.active.set(1)
         transport.report("peer became active", [("remote-peer-id", "\(id)")])
     }

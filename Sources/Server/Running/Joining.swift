@@ -44,7 +44,9 @@ final class Joining {
             let url = urls.removeFirst()
             transport.fetch(PeerRequest([url], "/members", timeout: timeout)) { [self] result in
                 guard case .success(let response) = result, let remote = Joining.remote(response) else {
-                    if case .failure(let failure) = result { log("failed to get cluster response", [("peer-url", url), ("error", "\(failure)")]) }
+                    if case .failure(let failure) = result {
+                        log("failed to get cluster response", [("peer-url", url), ("error", "\(failure)")])
+                    }
                     return next()
                 }
                 done(remote)
@@ -77,23 +79,35 @@ final class Joining {
     func join(_ done: @escaping (Result<LogIdentity, Failure>) -> Void) {
         fetch(timeout: 10_000_000_000) { [self] remote in
             guard let remote else {
-                return done(.failure(Failure(description: "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")))
+                return done(
+                    .failure(
+                        Failure(
+                            description: "cannot fetch cluster info from peer urls: "
+                                + "could not retrieve cluster information from the given URLs")))
             }
             let local = cluster.members
             guard local.count == remote.members.count else {
-                return done(.failure(Failure(description: "error validating peerURLs \(remoteText(remote)): member count is unequal")))
+                return done(
+                    .failure(Failure(description: "error validating peerURLs \(remoteText(remote)): member count is unequal")))
             }
             var own: MemberID?
             for member in local {
                 let urls = member.urls.map(\.description).sorted()
                 guard let match = remote.members.first(where: { same($0.peerURLs, urls) }) else {
-                    return done(.failure(Failure(
-                        description: "error validating peerURLs \(remoteText(remote)): unmatched member while checking PeerURLs (\(urls.joined(separator: ",")))")))
+                    return done(
+                        .failure(
+                            Failure(
+                                description: "error validating peerURLs \(remoteText(remote)): "
+                                    + "unmatched member while checking PeerURLs (\(urls.joined(separator: ",")))")))
                 }
                 if member.name == configuration.name { own = match.id }
             }
             guard let own else {
-                return done(.failure(Failure(description: "couldn't find local name \"\(configuration.name)\" in the initial cluster configuration")))
+                return done(
+                    .failure(
+                        Failure(
+                            description: "couldn't find local name \"\(configuration.name)\" in the initial cluster configuration"
+                        )))
             }
             checkVersions(remote, own) { failure in
                 if let failure { return done(.failure(failure)) }
@@ -103,7 +117,8 @@ final class Joining {
     }
 
     private func remoteText(_ remote: RemoteCluster) -> String {
-        "{ClusterID:\(remote.id) Members:[" + remote.members.map { "\($0.id) \($0.peerURLs.joined(separator: ","))" }.joined(separator: " ") + "]}"
+        let members = remote.members.map { "\($0.id) \($0.peerURLs.joined(separator: ","))" }
+        return "{ClusterID:\(remote.id) Members:[\(members.joined(separator: " "))]}"
     }
 
     private func same(_ a: [String], _ b: [String]) -> Bool {

@@ -40,7 +40,8 @@ struct ServerTLS {
         _ configuration: ServerConfiguration, _ tls: ServerConfiguration.TLS, isPeer: Bool
     ) throws -> TLSConfiguration? {
         var certificate = tls.certFile, key = tls.keyFile
-        var verifies = tls.requiresClientCertificate || (isPeer && !tls.trustedCAFile.isEmpty)
+        // As etcd has it: to name a CA is to ask for certificates.
+        var verifies = tls.requiresClientCertificate || !tls.trustedCAFile.isEmpty
         if tls.isEmpty {
             guard tls.selfSigned else { return nil }
             let urls = isPeer ? configuration.listenPeerURLs : configuration.listenClientURLs
@@ -52,7 +53,7 @@ struct ServerTLS {
         }
         var result = TLSConfiguration.server(
             certificate: certificate, key: key, trustedCA: tls.trustedCAFile.isEmpty ? nil : tls.trustedCAFile,
-            requireClientCertificate: isPeer ? verifies || tls.requiresClientCertificate : tls.requiresClientCertificate || !tls.trustedCAFile.isEmpty)
+            requireClientCertificate: verifies)
         result.revocationFile = tls.crlFile
         result.allowedCommonNames = tls.allowedCommonNames
         result.allowedHosts = tls.allowedHostnames

@@ -47,6 +47,8 @@ package final class GRPCServer {
     var connections: [ServerConnection?] = []
     private var freeConnections: [Int32] = []
     private var dirty: [ServerConnection] = []
+    /// The last turn whose end we have seen.
+    private var flushedTurn: UInt64 = .max
     private var earliestDeadline: UInt64 = .max
     private var deadlineTimer: TimerID?
     private var drained: (() -> Void)?
@@ -56,6 +58,14 @@ package final class GRPCServer {
     private var connectionsSeen: UInt64 = 0
     package private(set) var isDraining = false
     package private(set) var connectionCount = 0
+
+    private final class Hook {
+        unowned(unsafe) var server: GRPCServer?
+    }
+
+    private let hook = Hook()
+
+    deinit { unsafe hook.server = nil }
 
     /// Shared by all connections of the loop: one read, one burst of output at a time.
     var input = [UInt8](repeating: 0, count: 65536)
@@ -67,9 +77,10 @@ package final class GRPCServer {
         self.router = router
         self.limits = limits
         output.reserveCapacity(256 * 1024)
-        // The server lives as long as its loop's run, so nothing here is weak: a weak reference would make every retain
-        // and release of the server on the way of a call ten times as dear.
-        loop.atEndOfTurn { [unowned(unsafe) self] in unsafe self.flush() }
+        // Nothing here is weak: a weak reference would make every retain and release of the server on the way of a call ten
+        // times as dear. The hook outlives the server, which takes itself out of it when it goes.
+        unsafe hook.server = self
+        loop.atEndOfTurn { [hook] in unsafe hook.server?.endTurn() }
         scheduleTick()
     }
 
@@ -126,6 +137,13 @@ package final class GRPCServer {
         guard !connection.isDirty else { return }
         connection.isDirty = true
         dirty.append(connection)
+        // Somebody else's end of the turn came after ours: what it had to say must not wait for an event.
+        if dirty.count == 1 && flushedTurn == loop.turns { loop.turnAgain() }
+    }
+
+    private func endTurn() {
+        flush()
+        flushedTurn = loop.turns
     }
 
     /// Writes what is there. Done at the end of each turn anyway.

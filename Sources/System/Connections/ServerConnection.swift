@@ -265,7 +265,7 @@ final class ServerConnection: EventHandler {
             lastWriteProgress = 0
             return true
         }
-        if backlogStart > 1 << 20 {
+        if backlogStart > 1 << 20 && backlogStart > backlog.count / 2 {
             backlog.removeSubrange(..<backlogStart)
             backlogStart = 0
         }

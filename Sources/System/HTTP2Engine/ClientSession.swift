@@ -180,6 +180,13 @@ package protocol ClientSessionOwner: AnyObject {
         unsafe nghttp2_session_consume(session, streams.pointer(slot).pointee.streamID, count)
     }
 
+    /// The same in two steps, for owners that hold back a stream and must not hold back the others with it.
+    package func consumeOfConnection(_ count: Int) { unsafe nghttp2_session_consume_connection(session, count) }
+
+    package func consumeOfStream(_ slot: Int, _ count: Int) {
+        unsafe nghttp2_session_consume_stream(session, streams.pointer(slot).pointee.streamID, count)
+    }
+
     /// Ends a stream early; `streamClosed` follows when the frame is sent.
     package func reset(_ slot: Int, _ errorCode: UInt32 = NGHTTP2_CANCEL.rawValue) {
         unsafe nghttp2_submit_rst_stream(

@@ -24,7 +24,12 @@ package enum ImageLoadError: Error, CustomStringConvertible, Sendable {
 
 package enum ImageLoad {
     /// Builds the store `folder` from the image at `path`. What a broken-off load left at `folder` is removed first.
-    package static func load(_ path: String, into folder: String) throws(ImageLoadError) {
+    /// `check` sees each record and may say what is wrong with it; `adding` writes what the image lacks, or replaces.
+    package static func load(
+        _ path: String, into folder: String, leavingOut tables: Set<StoreTable> = [],
+        check: (StoreTable, _ key: RawSpan, _ value: RawSpan) -> String? = { _, _, _ in nil },
+        adding: (BulkLoad) throws(StoreError) -> Void = { _ in }
+    ) throws(ImageLoadError) {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .file(call: "open", path: path, code: errno) }
         defer { close(descriptor) }
@@ -36,7 +41,7 @@ package enum ImageLoad {
             }
             discard(folder)
             let load = try BulkLoad(folder)
-            for table in StoreTable.allCases {
+            for table in StoreTable.allCases where !tables.contains(table) {
                 guard let bucket = try image.bucket(table.bucketName) else {
                     if table == .key || table == .meta { throw ImageLoadError.missing(path: path, bucket: table.bucketName) }
                     continue
@@ -44,10 +49,12 @@ package enum ImageLoad {
                 var failure: StoreError?
                 try image.forEach(bucket) { key, value throws(BoltDamage) in
                     guard failure == nil else { return }
+                    if let wrong = check(table, key, value) { throw BoltDamage(wrong) }
                     do throws(StoreError) { try load.put(table, key, value, append: table == .key) } catch { failure = error }
                 }
                 if let failure { throw failure }
             }
+            try adding(load)
             try load.finish()
         } catch let error as BoltDamage {
             throw .damage(path: path, error)

@@ -18,6 +18,9 @@ package final class BackgroundThread: Sendable {
     /// Waits for the end of the body. Once.
     package func join() { pthread_join(handle, nil) }
 
+    /// Nobody will wait; the thread frees itself. Instead of `join`, once.
+    package func detach() { pthread_detach(handle) }
+
     fileprivate final class Start {
         let name: String
         let body: @Sendable () -> Void

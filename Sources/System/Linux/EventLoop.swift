@@ -40,6 +40,8 @@ package final class EventLoop {
     private var hooks: [() -> Void] = []
     private var running = false
     private var again = false
+    /// How many turns have begun.
+    package private(set) var turns: UInt64 = 0
     /// The monotonic clock at the start of this turn: cheap, and good enough for time-outs.
     package private(set) var now: UInt64 = Clock.monotonic()
 
@@ -140,6 +142,7 @@ package final class EventLoop {
     private func turn(_ events: UnsafeMutablePointer<epoll_event>) {
         let count = unsafe epoll_wait(epoll, events, 512, waitMilliseconds())
         again = false
+        turns &+= 1
         now = Clock.monotonic()
         var posted = false
         for i in 0..<Int(max(count, 0)) {

@@ -13,3 +13,17 @@ package func eventually(seconds: Int = 20, _ condition: () throws -> Bool) rethr
 
 /// For tests whose subject is time itself: that nothing happens while it passes.
 package func letTimePass(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
+
+/// The same for tests that are tasks: the thread is free meanwhile, which others may need to make the condition true.
+package func comesTrue(seconds: Int = 20, _ condition: () async throws -> Bool) async rethrows -> Bool {
+    for _ in 0..<(seconds * 500) {
+        if try await condition() { return true }
+        // Not cancelled: tests are not.
+        try? await Task.sleep(for: .milliseconds(2))
+    }
+    return try await condition()
+}
+
+package func timePasses(milliseconds: Int) async {
+    try? await Task.sleep(for: .milliseconds(milliseconds))
+}

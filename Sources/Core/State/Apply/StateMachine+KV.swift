@@ -118,7 +118,7 @@ extension StateMachine {
     /// for a linearizable read and ask again before refusing.
     package func checkTxnProposal(_ request: RawSpan, _ identity: Identity) throws(GRPCStatus) {
         try authoriseTxn(request, identity, atApply: false)
-        do { try kv.checkDirectRanges(request) } catch { throw GRPCStatus(error) }
+        do { try kv.checkDirectRanges(request, leaseExists: { lessor.contains(LeaseID($0)) }) } catch { throw GRPCStatus(error) }
     }
 
     /// A put in one of the two branches, whichever would run. Nested ones do not count.

@@ -354,12 +354,12 @@ package struct Lessor {
 }
 
 /// Eight bytes, most significant first, as numbers stand in the store.
-func bigEndian(_ number: UInt64) -> Bytes {
+package func bigEndian(_ number: UInt64) -> Bytes {
     [56, 48, 40, 32, 24, 16, 8, 0].map { UInt8(truncatingIfNeeded: number >> UInt64($0)) }
 }
 
 /// The number in eight bytes; nil for another length.
-func bigEndianNumber(_ bytes: RawSpan) -> UInt64? {
+package func bigEndianNumber(_ bytes: RawSpan) -> UInt64? {
     guard bytes.byteCount == 8 else { return nil }
     var number: UInt64 = 0
     for i in 0..<8 { number = number << 8 | UInt64(bytes[byte: i]) }

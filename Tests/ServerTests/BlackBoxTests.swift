@@ -1,0 +1,52 @@
+// The server as a program, looked at from outside by Python: recorded conversations replayed, random operations beside a
+// real server, kills under load. The scripts run by hand too, longer: Tests/ServerTests/Replay.
+
+import TestSupport
+import Testing
+
+@Suite(.serialized)
+struct BlackBoxTests {
+    private static let folder = RealTools.root + "/Tests/ServerTests"
+    private static let protos = RealTools.root + "/Sources/Core/Wire/Protos"
+
+    /// The program as it ships where it was built, as CI does, else the debug build.
+    static let server: String = {
+        let shipped = RealTools.root + "/.build/release/covey"
+        return (RealTools.inCI ? shipped : RealTools.root + "/.build/debug/covey") + " server"
+    }()
+
+    private func run(_ script: String, _ arguments: [String]) throws {
+        let python = try #require(RealTools.python, "run: make deps")
+        let result = Subprocess.run(python, [Self.folder + "/Replay/" + script, "--protos", Self.protos] + arguments)
+        #expect(result.status == 0, "\(script) \(arguments.joined(separator: " "))\n\(result.output.suffix(6000))")
+        print("\(script): \(result.output.split(separator: "\n").last ?? "")")
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python)))
+    func `recorded conversations with a real server give the same answers`() throws {
+        try run(
+            "replay_vectors.py",
+            ["--server", Self.server, "--vectors", Self.folder + "/Data/vectors", "--deviations", Self.folder + "/Data/deviations.json"])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `random operations give the same answers as a real server`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        let count = RealTools.environment("DIFFERENTIAL_OPERATIONS") ?? "20000"
+        try run("differential.py", ["--a", Self.server, "--b", real + "/etcd", "--operations", count])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python)))
+    func `nothing acknowledged is lost when the server is killed`() throws {
+        try run("crash.py", ["--server", Self.server, "--kills", "20"])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python)))
+    func `nothing acknowledged is lost when the server ends inside a write, a sync, a commit`() throws {
+        let places = [
+            "log.write=exit@30", "log.written=exit@25", "log.sync=exit@20", "log.synced=exit@40", "store.commit=exit@3",
+            "store.written=exit@2", "store.committed=exit@4", "snap.save=exit", "snap.rename=exit",
+        ]
+        try run("crash.py", ["--server", Self.server, "--kills", "28", "--failpoints", places.joined(separator: ",")])
+    }
+}
