@@ -167,10 +167,20 @@ import Testing
         ]
         for (name, list, change, connected, expected) in table {
             let result = failure {
-                try members(list).checkReconfiguration(change) { connected.contains($0.rawValue) }
+                try members(list).checkReconfiguration(change) { connected.contains($0.rawValue) ? .steady : .away }
             }
             #expect(result == expected, "\(name)")
         }
+    }
+
+    @Test func `one that has just come back counts as there when another is to go, but not as steady`() {
+        let three = members([member(1), member(2), member(3)])
+        let reach: [UInt64: Membership.Reach] = [1: .steady, 2: .recent, 3: .away]
+        let removed = { (id: UInt64) in
+            failure { try three.checkReconfiguration(.remove(MemberID(id))) { reach[$0.rawValue] ?? .away } }
+        }
+        #expect(removed(2) == EtcdError.unhealthy)
+        #expect(removed(3) == nil)
     }
 
     @Test(arguments: [

@@ -20,13 +20,15 @@ package enum Bootstrap {
     /// Turns what a member was restarted with into a cluster of itself alone. `known` are all ids that its snapshot's
     /// configuration and the configuration changes in its log name (added and not removed since). Returns the entries
     /// that were appended: the caller writes them, and the hard state, before it starts the node.
+    ///
+    /// Entries that are not known to be committed become so. A member learns of a commit only after it happened, so that
+    /// the last ones may have been acknowledged; the others are writes whose end nobody was told. (etcd drops them all.)
     package static func forceNewCluster(
         _ restart: inout RaftNode.Restart, self id: MemberID, known: [MemberID], addSelf: () -> Bytes,
         remove: (MemberID) -> Bytes
     ) -> [Entry] {
-        restart.entries.removeAll { $0.index > restart.hardState.commit }
-        var index = max(restart.hardState.commit, restart.snapshotIndex)
-        let term = restart.hardState.term
+        var index = max(restart.entries.last?.index ?? 0, restart.hardState.commit, restart.snapshotIndex)
+        let term = max(restart.entries.last?.term ?? 0, restart.hardState.term)
         var appended: [Entry] = []
         func append(_ data: Bytes) {
             index += 1
@@ -37,6 +39,7 @@ package enum Bootstrap {
         for other in known.sorted() where other != id { append(remove(other)) }
         restart.entries += appended
         restart.hardState.commit = index
+        if restart.hardState.term < term { restart.hardState = HardState(term: term, vote: .none, commit: index) }
         return appended
     }
 }

@@ -40,6 +40,7 @@ extension RaftNode {
     private mutating func leadOn() {
         appendsDue = true
         if slot(of: leaderTransferee) == nil || !confState.isVoter(leaderTransferee) { leaderTransferee = .none }
+        if leaderTransferee == .none { releaseHeld() }
         advanceCommit()
         answerReadsOfOnlyVoter()
     }

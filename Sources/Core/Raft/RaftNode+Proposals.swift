@@ -53,6 +53,7 @@ extension RaftNode {
     mutating func receiveProposal(_ message: Message) {
         guard !message.entries.isEmpty else { return }
         if role == .leader {
+            if leaderTransferee != .none { return hold(message) }
             let bytes = message.entries.reduce(0) { $0 + ($1.data?.count ?? 0) }
             guard roomForProposals(bytes: bytes) == .appended(0) else { return }
             for entry in message.entries { take(entry) }
@@ -61,6 +62,26 @@ extension RaftNode {
             forwarded.to = leader
             send(forwarded)
         }
+    }
+
+    // MARK: - While the leadership is handed over
+
+    /// Bytes of others' proposals that wait for the end of a transfer; more are dropped, as without a leader.
+    private static var heldBytesMax: Int { 4 << 20 }
+
+    /// The proposal is in no log: it can be given to whoever leads next without happening twice.
+    private mutating func hold(_ message: Message) {
+        let bytes = held.reduce(0) { $0 + $1.entries.reduce(0) { $0 + $1.weight } }
+        guard message.entries.reduce(bytes, { $0 + $1.weight }) <= Self.heldBytesMax else { return }
+        held.append(message)
+    }
+
+    /// The transfer has failed, or has another leader to show for it.
+    mutating func releaseHeld() {
+        guard !held.isEmpty else { return }
+        let waiting = held
+        held = []
+        for message in waiting { receiveProposal(message) }
     }
 
     /// `.appended(0)` when a leader takes this much.

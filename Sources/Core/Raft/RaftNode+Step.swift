@@ -45,6 +45,7 @@ extension RaftNode {
             checkQuorum()
             guard role == .leader else { return }
             leaderTransferee = .none  // A transfer that took a whole election timeout has failed.
+            releaseHeld()
         }
         if heartbeatElapsed >= settings.heartbeatTicks {
             heartbeatElapsed = 0
@@ -96,6 +97,7 @@ extension RaftNode {
         if role != .follower { becomeFollower(term: term, leader: message.from) }
         leader = message.from
         electionElapsed = 0
+        releaseHeld()
         switch message.kind {
         case .append: receiveAppend(message)
         case .heartbeat: receiveHeartbeat(message)
@@ -160,6 +162,7 @@ extension RaftNode {
     mutating func becomeCandidate() {
         invariant(role != .leader, "a leader does not campaign")
         reset(term: term + 1)
+        held = []
         role = .candidate
         vote = id
     }

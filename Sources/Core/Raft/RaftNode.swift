@@ -82,6 +82,8 @@ package struct RaftNode: ~Copyable {
     /// No configuration change is taken until this index is applied (raft-semantics 5).
     var pendingConfIndex: LogIndex = 0
     package internal(set) var leaderTransferee = MemberID.none
+    /// Others' proposals that came during a transfer.
+    var held: [Message] = []
     var uncommittedBytes = 0
     var reads = ReadQueue()
 
@@ -96,7 +98,7 @@ package struct RaftNode: ~Copyable {
     /// To be handed out by the next `ready`.
     var snapshotToWrite: Snapshot?
     /// Handed out or about to be; nothing is applied and no campaign begun until the driver has installed it.
-    var installing: LogIndex?
+    package internal(set) var installing: LogIndex?
     var lastTicket: WriteTicket = 0
     /// Batches the disk has, oldest first, and the last entry each of them makes stable.
     var writes: [(ticket: WriteTicket, lastIndex: LogIndex)] = []

@@ -117,7 +117,7 @@ extension ClientAPI {
     ) throws(GRPCStatus) {
         try state.membership.check(change)
         if member.settings.strictReconfiguration {
-            try state.membership.checkReconfiguration(change) { member.isConnected($0) }
+            try state.membership.checkReconfiguration(change) { member.reach($0) }
         }
         let entry = change.entry(isLearner: state.membership[change.id]?.isLearner ?? false)
         var message = RaftPB.ConfChange()

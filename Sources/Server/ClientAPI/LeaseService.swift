@@ -34,10 +34,14 @@ extension ClientAPI {
                 member.respond(
                     reply,
                     result.flatMap { answer in
+                        if answer.status == 404 {
+                            // No error: a lease that is not there has no time left.
+                            return .success(LeaseTimeToLiveResponse(header: header(), id: request.id, ttl: -1).encoded())
+                        }
                         guard answer.status == 200,
                             let decoded = try? LeasePB.LeaseInternalResponse(decoding: answer.body),
                             var response = decoded.leaseTimeToLiveResponse
-                        else { return .failure(answer.status == 404 ? EtcdError.leaseNotFound : GRPCStatus(.unknown, answer.text)) }
+                        else { return .failure(GRPCStatus(.unknown, answer.text)) }
                         response.header = header()
                         return .success(response.encoded())
                     })

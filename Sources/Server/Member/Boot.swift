@@ -249,12 +249,13 @@ package enum Boot {
         return opened
     }
 
-    /// --force-new-cluster: what is left of a cluster that lost its quorum becomes a cluster of itself alone.
+    /// --force-new-cluster: what is left of a cluster that lost its quorum becomes a cluster of itself alone, with all that
+    /// it has of the log.
     private static func makeAlone(
         _ restart: inout RaftNode.Restart, _ own: MemberID, _ state: StateMachine, _ log: DiskLog
     ) throws(BootError) {
         var known = Set(state.membership.members.map(\.id))
-        for entry in restart.entries where entry.kind == .confChange && entry.index <= restart.hardState.commit {
+        for entry in restart.entries where entry.kind == .confChange {
             let data = entry.data ?? []
             guard let change = try? RaftPB.ConfChange(decoding: data) else { continue }
             if change.type == .confChangeRemoveNode { known.remove(MemberID(change.nodeId)) } else { known.insert(MemberID(change.nodeId)) }

@@ -58,6 +58,7 @@ extension Member {
             leadsForSure = false
             state.lessor.demote()
         }
+        formerOffered = proposals.first?.started ?? loop.now &+ 1
         if soft.leader == .none {
             if leaderlessSince == 0 { leaderlessSince = loop.now }
         } else {
@@ -70,6 +71,21 @@ extension Member {
         }
         failAskedReads(EtcdError.leaderChanged)
         onLeaderChanged()
+    }
+
+    /// The first entry of a new term is applied. What was given to leaders before is applied by now, or was lost with
+    /// them, but for what is still on its way: whoever asked need not wait for the whole time-out to learn that nobody
+    /// knows.
+    private func giveUpOnFormerLeaders() {
+        let bound = formerOffered
+        guard bound > 0, waiters.count > 0 else { return }
+        loop.schedule(after: settings.electionTimeout / 2) { [weak self] in
+            guard let self, !isStopped else { return }
+            for waiter in waiters.expire(now: bound &- 1 &+ settings.requestTimeout) {
+                metrics.proposalsFailed += 1
+                respond(waiter.reply, .failure(EtcdError.timeoutDueToLeaderFail))
+            }
+        }
     }
 
     // MARK: The log
@@ -227,6 +243,7 @@ extension Member {
         case .compactionScheduled: onCompacted(state.kv.compactedRevision)
         case .termBegan:
             askAgain()
+            giveUpOnFormerLeaders()
             guard raft.isLeader, entry.term == raft.term else { return }
             leadsForSure = true
             state.lessor.promote(now: state.clock.now)

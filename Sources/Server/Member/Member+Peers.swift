@@ -24,11 +24,11 @@ extension Member: PeerTransportOwner {
         servePage(page, answer)
     }
 
-    /// Connected without a break for five seconds: what membership changes count on.
-    package func isConnected(_ id: MemberID) -> Bool {
-        if id == identity.member { return true }
-        guard let since = transport?.activeSince(id) else { return false }
-        return loop.now &- since >= 5_000_000_000
+    /// What membership changes count on.
+    package func reach(_ id: MemberID) -> Membership.Reach {
+        if id == identity.member { return .steady }
+        guard let since = transport?.activeSince(id) else { return .away }
+        return loop.now &- since >= 5_000_000_000 ? .steady : .recent
     }
 
     /// Whether this learner may become a voter: it has nearly all that the leader has. Nil: it is not known here.

@@ -89,6 +89,11 @@ extension Member {
 
     package func receivedSnapshot(_ message: Message, databasePath: String) {
         guard !isStopped, let snapshot = message.snapshot else { return }
+        // One at a time: whoever sent it finds out what is missing, and sends it again.
+        if isInstalling || receivedImage != nil {
+            _ = unsafe unlink(databasePath)
+            return
+        }
         let path = directory.snap.imagePath(snapshot.metadata.index)
         if path != databasePath {
             do throws(DiskError) {
@@ -98,6 +103,11 @@ extension Member {
         }
         receivedImage = (snapshot.metadata.index, path)
         raft.step(message)
+        if raft.installing != snapshot.metadata.index {
+            // Of an earlier term, or nothing that the log does not have.
+            receivedImage = nil
+            _ = unsafe unlink(path)
+        }
         loop.turnAgain()
     }
 

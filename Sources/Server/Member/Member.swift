@@ -116,6 +116,8 @@ package final class Member {
     package internal(set) var leaderSince: UInt64 = 0
     /// Monotonic; 0 while there is a leader.
     package internal(set) var leaderlessSince: UInt64
+    /// Requests that began before this moment were given to leaders before the present one.
+    var formerOffered: UInt64 = 0
     var lastTicket: WriteTicket = 0
     var syncsInBackground = false
     var slowSyncs = 0
@@ -397,7 +399,8 @@ package final class Member {
         loop.turnAgain()
         let deadline = loop.now + settings.requestTimeout
         func look() {
-            guard raft.isLeader, !isStopped, loop.now < deadline else { return done() }
+            // Until the next one is known: what came meanwhile is passed on to it.
+            guard raft.isLeader || raft.leader == .none, !isStopped, loop.now < deadline else { return done() }
             loop.schedule(after: settings.heartbeat / 2, look)
         }
         look()
@@ -407,6 +410,7 @@ package final class Member {
     package func stop() {
         guard !isStopped else { return }
         drive()
+        transport?.flush()
         do throws(LogError) { try log.sync() } catch { report("cannot write the log while stopping", [("error", "\(error)")]) }
         submitBatch(force: true)
         isStopped = true

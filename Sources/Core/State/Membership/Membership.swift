@@ -140,11 +140,14 @@ package struct Membership {
 
     // MARK: strict reconfiguration: what a proposer checks beforehand (client-semantics 9)
 
-    /// `isConnected`: this member has been connected to that one for five seconds; true for itself.
-    package func checkReconfiguration(_ change: Change, isConnected: (MemberID) -> Bool) throws(GRPCStatus) {
+    /// How well the member that is asked reaches another one: not at all, since a moment, for five seconds and more.
+    package enum Reach: Sendable { case away, recent, steady }
+
+    /// `reach` of the member itself is steady.
+    package func checkReconfiguration(_ change: Change, reach: (MemberID) -> Reach) throws(GRPCStatus) {
         let voters = self.voters
         let started = voters.count(where: \.isStarted)
-        let connected = voters.count { isConnected($0.id) }
+        let connected = voters.count { reach($0.id) == .steady }
         switch change {
         case .add(let member):
             if !member.isLearner {
@@ -162,7 +165,8 @@ package struct Membership {
             guard let target = byID[id], !target.isLearner else { return }
             let startedRest = voters.count { $0.isStarted && $0.id != id }
             guard startedRest >= Membership.quorum(voters.count - 1) else { throw EtcdError.notEnoughStartedMembers }
-            guard isConnected(id) else { return }
+            // One that cannot be reached is no part of the quorum that works. One that just came back is.
+            guard reach(id) != .away else { return }
             guard connected - 1 >= Membership.quorum(voters.count - 1) else { throw EtcdError.unhealthy }
         case .update:
             return
