@@ -10,24 +10,26 @@ package struct CRC32C: Sendable {
 
     package mutating func update(_ bytes: RawSpan) {
         var crc = ~value
-        let tables = CRC32C.tables
         let count = bytes.byteCount
-        var i = 0
-        while i + 8 <= count {
-            let word = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: i, as: UInt64.self).littleEndian
-            let low = UInt32(truncatingIfNeeded: word) ^ crc
-            let high = UInt32(truncatingIfNeeded: word >> 32)
-            crc =
-                tables[7 &* 256 &+ Int(low & 0xff)] ^ tables[6 &* 256 &+ Int((low >> 8) & 0xff)]
-                ^ tables[5 &* 256 &+ Int((low >> 16) & 0xff)] ^ tables[4 &* 256 &+ Int(low >> 24)]
-                ^ tables[3 &* 256 &+ Int(high & 0xff)] ^ tables[2 &* 256 &+ Int((high >> 8) & 0xff)]
-                ^ tables[256 &+ Int((high >> 16) & 0xff)] ^ tables[Int(high >> 24)]
-            i &+= 8
-        }
-        while i < count {
-            let byte = unsafe bytes.unsafeLoad(fromByteOffset: i, as: UInt8.self)
-            crc = tables[Int((crc ^ UInt32(byte)) & 0xff)] ^ (crc >> 8)
-            i &+= 1
+        // Indices are bytes into tables of 256: no check can fail, and eight of them for each eight bytes cost a third.
+        unsafe CRC32C.tables.withUnsafeBufferPointer { tables in
+            var i = 0
+            while i &+ 8 <= count {
+                let word = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: i, as: UInt64.self).littleEndian
+                let low = UInt32(truncatingIfNeeded: word) ^ crc
+                let high = UInt32(truncatingIfNeeded: word >> 32)
+                let a = unsafe tables[unchecked: 7 &* 256 &+ Int(low & 0xff)] ^ tables[unchecked: 6 &* 256 &+ Int((low >> 8) & 0xff)]
+                let b = unsafe tables[unchecked: 5 &* 256 &+ Int((low >> 16) & 0xff)] ^ tables[unchecked: 4 &* 256 &+ Int(low >> 24)]
+                let c = unsafe tables[unchecked: 3 &* 256 &+ Int(high & 0xff)] ^ tables[unchecked: 2 &* 256 &+ Int((high >> 8) & 0xff)]
+                let d = unsafe tables[unchecked: 256 &+ Int((high >> 16) & 0xff)] ^ tables[unchecked: Int(high >> 24)]
+                crc = a ^ b ^ (c ^ d)
+                i &+= 8
+            }
+            while i < count {
+                let byte = unsafe bytes.unsafeLoad(fromByteOffset: i, as: UInt8.self)
+                crc = unsafe tables[unchecked: Int((crc ^ UInt32(byte)) & 0xff)] ^ (crc >> 8)
+                i &+= 1
+            }
         }
         value = ~crc
     }
@@ -56,4 +58,9 @@ package struct CRC32C: Sendable {
         }
         return tables
     }()
+}
+
+extension UnsafeBufferPointer {
+    @inline(__always)
+    fileprivate subscript(unchecked i: Int) -> Element { unsafe baseAddress.unsafelyUnwrapped[i] }
 }

@@ -126,7 +126,7 @@ final class WatchStream: ServiceStream {
             return false
         }
         switch delivery.content {
-        case .progress: send(delivery, RawSpan(), isFragment: false)
+        case .progress: send(delivery, [], 0..<0, isFragment: false)
         case .compacted(let revision):
             var response = WatchResponse()
             response.header = api.header(revision: false)
@@ -138,26 +138,21 @@ final class WatchStream: ServiceStream {
             let bytes = block.bytes
             var start = 0
             for cut in cuts {
-                send(delivery, bytes.rawSpan.extracting(start..<cut), isFragment: true)
+                send(delivery, bytes, start..<cut, isFragment: true)
                 start = cut
             }
-            send(delivery, bytes.rawSpan.extracting(start..<bytes.count), isFragment: false)
+            send(delivery, bytes, start..<bytes.count, isFragment: false)
         }
         return true
     }
 
     /// The encoded events are copied behind a small head: they are encoded once, for all watchers.
-    private func send(_ delivery: WatchDelivery, _ events: RawSpan, isFragment: Bool) {
-        var header = api.state.responseHeader
-        header.revision = delivery.revision
-        let bytes = [UInt8](events)
+    private func send(_ delivery: WatchDelivery, _ events: Bytes, _ part: Range<Int>, isFragment: Bool) {
         queued = outlet.send { output in
-            let size = header.encodedSize
-            output.appendWireHeader(1, length: size)
-            header.append(to: &output, size: size)
+            api.state.appendHeader(revision: delivery.revision, to: &output)
             if delivery.watchID != 0 { output.appendWire(2, delivery.watchID) }
             if isFragment { output.appendWire(7, UInt64(1)) }
-            output.append(contentsOf: bytes)
+            output.append(events.rawSpan.extracting(part))
         } ?? 0
     }
 

@@ -2,6 +2,7 @@
 
 import CLMDB
 import Foundations
+import Glibc
 import MVCC
 
 package final class LMDBView: StoreView {
@@ -87,6 +88,12 @@ package final class LMDBView: StoreView {
     private var started = false
     private var pairs: [LongKeys.Pair] = []
     private var nextPair = 0
+    /// Where in the map the values lay, and how many bytes of them.
+    private var touched: (low: UInt, high: UInt) = (.max, 0)
+    private var walkedBytes = 0
+
+    /// Longer walks let go of the pages they passed.
+    private static let residentBytesMax = 16 << 20
 
     init(_ reader: Reader, _ table: StoreTable, from: Bytes) {
         self.reader = reader
@@ -95,7 +102,21 @@ package final class LMDBView: StoreView {
         cursor = unsafe reader.takeCursor(table)
     }
 
-    func finish() { unsafe reader.giveBack(cursor, table) }
+    func finish() {
+        unsafe reader.giveBack(cursor, table)
+        releasePages()
+    }
+
+    /// What a walk through everything has mapped would count as this process's memory from then on. The pages stay in the
+    /// system's cache; who reads them again gets them from there.
+    private func releasePages() {
+        guard walkedBytes > TableWalk.residentBytesMax else { return }
+        let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+        let start = touched.low / page * page
+        let length = Int(touched.high - start)
+        // Every byte between two values of one table lies in the one map, which is read-only and backed by the file.
+        if let start = unsafe UnsafeMutableRawPointer(bitPattern: start) { _ = unsafe madvise(start, length, MADV_DONTNEED) }
+    }
 
     /// False at the end, or when the body returned false.
     @inline(__always)
@@ -107,6 +128,9 @@ package final class LMDBView: StoreView {
         started = true
         if code == MDB_NOTFOUND { return false }
         reader.mustSucceed(code, "scan")
+        let place = unsafe UInt(bitPattern: value.mv_data)
+        unsafe touched = (min(touched.low, place), max(touched.high, place + UInt(value.mv_size)))
+        unsafe walkedBytes += value.mv_size
         if unsafe key.mv_size == LongKeys.prefixBytes {
             pairs = LongKeys.decode(unsafe span(value)).filter { !$0.key.lexicographicallyPrecedes(from) }
             nextPair = 0

@@ -18,11 +18,27 @@ package struct AnswerHeader: Sendable {
     package func append(revision: Int64, term: Term, to bytes: inout Bytes) {
         let count =
             identity.count + FieldBytes.numberCount(UInt64(bitPattern: revision)) + FieldBytes.numberCount(term)
-        bytes.append(0x0a)
-        FieldBytes.varint(UInt64(count), &bytes)
-        bytes.append(contentsOf: identity)
-        FieldBytes.number(0x18, UInt64(bitPattern: revision), &bytes)
-        FieldBytes.number(0x20, term, &bytes)
+        // Two ids and two numbers of at most 11 bytes each: the length is one byte.
+        invariant(count < 0x80, "a header of \(count) bytes")
+        bytes.append(addingCapacity: 2 + count) { output in
+            output.append(0x0a)
+            output.append(UInt8(truncatingIfNeeded: count))
+            output.append(identity.rawSpan)
+            AnswerHeader.number(0x18, UInt64(bitPattern: revision), &output)
+            AnswerHeader.number(0x20, term, &output)
+        }
+    }
+
+    @inline(__always)
+    private static func number(_ tag: UInt8, _ value: UInt64, _ output: inout OutputSpan<UInt8>) {
+        if value == 0 { return }
+        output.append(tag)
+        var rest = value
+        while rest >= 0x80 {
+            output.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        output.append(UInt8(truncatingIfNeeded: rest))
     }
 }
 

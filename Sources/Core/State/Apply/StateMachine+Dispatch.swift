@@ -107,6 +107,11 @@ extension StateMachine {
     }
 
     /// The header of answers that are put together as messages.
+    /// Appends the header of an answer as its field 1; without a revision the current one is told.
+    package func appendHeader(revision: Int64? = nil, to output: inout Bytes) {
+        header.append(revision: revision ?? kv.currentRevision, term: raftTerm, to: &output)
+    }
+
     package var responseHeader: ResponseHeader {
         ResponseHeader(
             clusterId: settings.cluster.rawValue, memberId: settings.member.rawValue, revision: kv.currentRevision,
