@@ -244,7 +244,7 @@ class Replay:
 
 
 class ClusterReplay(Replay):
-    """Three members with a small quota; m1 leads at first, as it did when this was recorded."""
+    """Three members; m1 leads at first, as it did when this was recorded."""
 
     def start_server(self):
         self.clients = {str(27790 + n): str(free_port()) for n in range(3)}
@@ -258,7 +258,7 @@ class ClusterReplay(Replay):
                  "--listen-peer-urls", f"http://127.0.0.1:{27800 + n}",
                  "--initial-advertise-peer-urls", f"http://127.0.0.1:{27800 + n}",
                  "--initial-cluster", initial, "--initial-cluster-token", "rec3", "--log-level", "error",
-                 "--quota-backend-bytes", "16777216", "--unsafe-no-fsync"],
+                 "--unsafe-no-fsync"],
                 cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         every = "--endpoints=" + ",".join(f"127.0.0.1:{27790 + n}" for n in range(3))
         for _ in range(100):
@@ -280,7 +280,7 @@ class ClusterReplay(Replay):
         if "leader" in record["nondeterministic"]:
             text = re.sub(r"true|false", "#bool", text)
         if record["seq"] < 17 or 24 <= record["seq"] <= 37:
-            # Two revisions were made to find out when the cluster was ready; how many values fit is not always the same.
+            # Two revisions were made to find out when the cluster was ready.
             text = re.sub(r'("[Rr]evision" ?: ?)\d+', r"\1#", text)
         if record["seq"] in (9, 10, 11):
             text = re.sub(r'\b\d{8,10}\b|"compact_revision":-?\d+|[-+ ]+', "#", text)
@@ -310,20 +310,13 @@ class ClusterReplay(Replay):
 
     def before(self, seq):
         if seq == 23:
-            # Each member raises its own alarm when it is asked for what does not fit.
-            for member in range(3):
-                for n in range(25):
-                    put = ["put", f"big{member}-{n}"]
-                    self.tool([f"--endpoints=127.0.0.1:{27790 + member}"] + put, b"x" * (1_000_000 + 400_000 * bool(member)))
-                    alarms = self.tool(["--endpoints=127.0.0.1:27790", "alarm", "list"]).stdout
-                    if alarms.count(b"NOSPACE") > member:
-                        break
+            # Filling the stores until every member is out of space takes chance; the alarms can also be raised by hand.
+            for n in range(10):
+                self.tool(["--endpoints=127.0.0.1:27790", "put", f"big{n}", "x"])
+            for member in ("7170820668863525960", "4510189086752891295", "1407658534631848817"):
+                alarm = json.dumps({"action": "ACTIVATE", "memberID": member, "alarm": "NOSPACE"}).encode()
+                urllib.request.urlopen(self.here("http://127.0.0.1:27790/v3/maintenance/alarm"), alarm).read()
         if seq == 38:
-            # What fits besides the values differs from run to run; afterwards it must be the lost quorum that refuses.
-            here = "--endpoints=127.0.0.1:27790"
-            revision = json.loads(self.tool([here, "get", "seed", "-w", "json"]).stdout)["header"]["revision"]
-            self.tool([here, "compaction", "--physical", str(revision)])
-            self.tool([here, "defrag"])
             for member in self.members[1:]:
                 member.terminate()
                 member.wait()
