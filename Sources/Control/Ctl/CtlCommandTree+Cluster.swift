@@ -108,6 +108,8 @@ extension CtlCommandTree {
                     Option(
                         "skip-hash-check", .bool,
                         "Ignore snapshot integrity hash value (required if copied from data directory)"),
+                    Option("bump-revision", .unsigned(bits: 64), "", hidden: true),
+                    Option("mark-compacted", .bool, "", hidden: true),
                 ]),
         ])
 

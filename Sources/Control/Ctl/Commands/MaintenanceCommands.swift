@@ -65,7 +65,7 @@ enum MaintenanceCommands {
         if !invocation.values.text("data-dir").isEmpty {
             invocation.console.errorLine(
                 "Use `etcdutl defrag` instead. The --data-dir is going to be decomissioned in v3.6.\n")
-            throw CtlFailure(.error, "this tool does not open data directories; use `covey util` on a stopped member")
+            throw CtlFailure(.error, "this tool does not open data directories; use `covey util defrag` on a stopped member")
         }
         let session = try await CtlSession(invocation)
         var failed = false

@@ -64,35 +64,22 @@ enum SnapshotCommands {
         return "snapshot: \(ByteSize.format(UInt64(received))) of \(ByteSize.format(total)) (\(percent) %)"
     }
 
-    // MARK: status
+    // MARK: status, restore
 
+    /// Both are the offline tool's; here for scripts that have not moved yet.
     static func status(_ invocation: Invocation) throws(CtlFailure) {
         deprecated("status", invocation.console)
-        let path = try invocation.onlyWord("snapshot status requires exactly one argument")
-        let style = try invocation.style()
-        let bytes: Bytes
-        do throws(SystemError) {
-            _ = try StoredFile.size(path)
-            bytes = try StoredFile.read(path)
-        } catch {
-            throw CtlFailure(.error, StoredFile.shown(error))
-        }
-        let status: SnapshotStatus
-        do throws(BoltDamage) {
-            let layout = SnapshotFile.layout(fileBytes: bytes.count)
-            status = try SnapshotStatus(BoltImage(Bytes(bytes.prefix(layout.imageBytes))))
-        } catch {
-            throw CtlFailure(.error, "invalid database", advice: "\(path): \(error)")
-        }
-        invocation.console.out(try Reply.snapshotStatus(status).rendered(style))
+        try StatusCommand.run(offline(invocation))
     }
-
-    // MARK: restore
 
     static func restore(_ invocation: Invocation) throws(CtlFailure) {
         deprecated("restore", invocation.console)
-        _ = try invocation.onlyWord("snapshot restore requires exactly one argument")
-        throw CtlFailure(.error, "this tool does not write data directories; use `covey util snapshot restore`")
+        try RestoreCommand.run(offline(invocation))
+    }
+
+    private static func offline(_ invocation: Invocation) -> UtilInvocation {
+        UtilInvocation(
+            parsed: invocation.parsed, root: invocation.root, console: UtilConsole(console: invocation.console))
     }
 
     private static func deprecated(_ command: String, _ console: Console) {

@@ -19,8 +19,10 @@ package struct AsciiTable {
         self.header = header.map { $0.uppercased() }
         self.rows = cells
         widths = header.indices.map { column in
+            // A cell that had to be broken takes the whole width that breaking was for.
+            let uncut = rows.map { min(AsciiTable.width($0[column]), AsciiTable.wrapWidth) }
             let lines = cells.flatMap { $0[column] } + [header[column]]
-            return lines.map(AsciiTable.width).max() ?? 0
+            return (lines.map(AsciiTable.width) + uncut).max() ?? 0
         }
     }
 
