@@ -48,8 +48,7 @@ enum RestoreCommand {
                 "added member",
                 [
                     ("cluster-id", "\(founders.cluster)"), ("local-member-id", "0"), ("added-peer-id", "\(member.id)"),
-                    ("added-peer-peer-urls", "[\(member.peerURLs.joined(separator: " "))]"),
-                ])
+                ], json: [("added-peer-peer-urls", UtilConsole.list(member.peerURLs))])
         }
         try writeLog(site, own, founders, index)
         try site.finish()

@@ -44,6 +44,10 @@ package enum UtilProgram {
         case "snapshot restore": try RestoreCommand.run(invocation)
         case "import": try ImportCommand.run(invocation)
         case "export": try ExportCommand.run(invocation)
+        case "defrag": try DefragCommand.run(invocation)
+        case "verify": try VerifyCommand.run(invocation)
+        case "migrate": try LegacyCommands.migrate(invocation)
+        case "backup": try LegacyCommands.backup(invocation)
         case "hashkv": try HashKVCommand.run(invocation)
         default: unreachable("no command is called \(parsed.name)")
         }
