@@ -138,7 +138,9 @@ let package = Package(
             "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
             "Telemetry", "Foundations", "TestSupport",
         ], data: true),
-        tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true),
+        tests(
+            "ControlTests", ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "CoveyClient", "Foundations", "TestSupport"],
+            data: true, exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

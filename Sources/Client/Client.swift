@@ -114,6 +114,8 @@ public final class Client: Sendable {
             let (result, answer) = await transport.unary(call)
             if result.status.isOK { return try decode(answer, result) }
             var error = result.error
+            // A server that notices our deadline before we do may call it UNKNOWN.
+            if error.message == EtcdError.contextDeadlineExceeded.message { error.code = .deadlineExceeded }
             if error.detail.isEmpty { error.detail = lastFailure }
             switch RetryRules.decide(result, isSafe: isSafe, hasCredentials: tokens.canAsk) {
             case .fail: throw error

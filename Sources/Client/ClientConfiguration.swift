@@ -55,9 +55,10 @@ public struct ClientConfiguration: Sendable {
     public var connectTimeout: Duration = .seconds(2)
     /// How long a call without a time-out waits while no endpoint can be reached.
     public var connectionWait: Duration = .seconds(10)
-    /// A connection with calls in flight that is silent for so long is probed. Servers refuse probes more often than
-    /// every five seconds.
+    /// A connection with calls in flight that is silent for so long is probed. Less than ten seconds counts as ten:
+    /// servers refuse to be probed more often than every five.
     public var keepaliveInterval: Duration = .seconds(10)
+    package var keepaliveFloor: Duration = .seconds(10)
     /// A probe that is not answered for so long ends the connection.
     public var keepaliveTimeout: Duration = .seconds(6)
     /// The pause before connecting again, first and longest; it grows by 1.6 each time and varies by a fifth.

@@ -4,9 +4,9 @@ import CoveyClient
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: hasEtcd)) struct KeyTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct KeyTests {
     @Test func `put, get and delete`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let first = try await client.put("keys/a", "one")
         let second = try await client.put("keys/a", "two", returningPrevious: true)
         #expect(second.previous?.value == "one")
@@ -21,7 +21,7 @@ import Testing
     }
 
     @Test func `ranges mean what they say`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         for name in ["r/a", "r/b", "r/b/1", "r/c", "r0"] { try await client.put(Blob(name), "x") }
         func keys(_ range: KeyRange) async throws -> [String] {
             try await client.list(range).pairs.map(\.key.text).filter { $0.hasPrefix("r") && !$0.hasPrefix("ra") }
@@ -45,7 +45,7 @@ import Testing
     }
 
     @Test func `pages show one revision`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         for i in 100..<125 { try await client.put("pages/\(i)", "old") }
         var values: [String] = []
         var sizes: [Int] = []
@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test func `a transaction compares and acts`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let take = client.transaction().when(.isAbsent("txn/owner")).then(.put("txn/owner", "me")).otherwise(.get("txn/owner"))
         let first = try await take.commit()
         #expect(first.succeeded)
@@ -86,7 +86,7 @@ import Testing
     }
 
     @Test func `compacted history is an error that can be recognised`() async throws {
-        let server = EtcdProcess(RealTools.etcd35! + "/etcd").start()
+        let server = await EtcdProcess(RealTools.etcd35! + "/etcd").start()
         let client = try Client(ClientConfiguration(endpoints: [server.endpoint]))
         for i in 0..<5 { try await client.put("c", "\(i)") }
         let now = try #require(try await client.get("c")).modRevision
@@ -97,8 +97,8 @@ import Testing
     }
 
     @Test func `maintenance of one server`() async throws {
-        let client = try SharedEtcd.client()
-        let endpoint = SharedEtcd.server.endpoint
+        let client = try await SharedEtcd.client()
+        let endpoint = await SharedEtcd.endpoint
         try await client.put("m", "1")
         let members = try await client.members()
         let status = try await client.status(of: endpoint)
@@ -113,11 +113,11 @@ import Testing
     }
 
     @Test func `a snapshot is a file the tools accept`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         try await client.put("snapshot", Blob([UInt8](repeating: 1, count: 1_000_000)))
         var file: [UInt8] = []
         var remaining: [UInt64] = []
-        for try await piece in client.snapshot(of: SharedEtcd.server.endpoint) {
+        for try await piece in client.snapshot(of: await SharedEtcd.endpoint) {
             file += piece.bytes
             remaining.append(piece.remaining)
         }
@@ -126,9 +126,9 @@ import Testing
         let folder = temporaryFolder("snapshot")
         defer { _ = Subprocess.run("/bin/rm", ["-rf", folder]) }
         try write(file, to: folder + "/snap.db")
-        let status = Subprocess.run(RealTools.etcd35! + "/etcdutl", ["snapshot", "status", folder + "/snap.db", "-w", "json"])
+        let status = await Subprocess.finished(RealTools.etcd35! + "/etcdutl", ["snapshot", "status", folder + "/snap.db", "-w", "json"])
         #expect(status.status == 0, "\(status.output)")
-        let restored = Subprocess.run(
+        let restored = await Subprocess.finished(
             RealTools.etcd35! + "/etcdutl", ["snapshot", "restore", folder + "/snap.db", "--data-dir", folder + "/data"])
         #expect(restored.status == 0, "\(restored.output)")
     }

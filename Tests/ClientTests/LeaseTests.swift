@@ -5,23 +5,23 @@ import GRPC
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: hasEtcd)) struct LeaseTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct LeaseTests {
     @Test func `a lease that is kept outlives its time, and ends when it is let go of`() async throws {
-        let client = try SharedEtcd.client()
-        var lease: Lease? = try await client.grantLease(ttl: .seconds(2))
+        let client = try await SharedEtcd.client()
+        var lease: Lease? = try await client.grantLease(ttl: .seconds(6))
         let id = lease!.id
         try await client.put("lease/kept", "1", lease: id)
-        await timePasses(milliseconds: 5000)
+        await timePasses(milliseconds: 9000)
         #expect(lease!.isAlive)
         let info = try #require(try await client.lease(id, keys: true))
-        #expect(info.keys == ["lease/kept"] && info.granted == .seconds(2))
+        #expect(info.keys == ["lease/kept"] && info.granted == .seconds(6))
         #expect(try await client.leaseIDs().contains(id))
         lease = nil
         #expect(try await comesTrue { try await client.get("lease/kept") == nil })
     }
 
     @Test func `a lease that is not kept ends, and says so`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let lease = try await client.grantLease(ttl: .seconds(2), keptAlive: false)
         #expect(try await lease.renew() == .seconds(2))
         try await lease.untilLost()
@@ -32,7 +32,7 @@ import Testing
     }
 
     @Test func `a lease that somebody revokes is lost`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let lease = try await client.grantLease(ttl: .seconds(2))
         try await client.put("lease/revoked", "1", lease: lease.id)
         try await client.revokeLease(lease.id)
@@ -42,30 +42,30 @@ import Testing
     }
 
     @Test func `a lease whose server is gone is lost when its time is over`() async throws {
-        let server = EtcdProcess(RealTools.etcd35! + "/etcd").start()
+        let server = await EtcdProcess(RealTools.etcd35! + "/etcd").start()
         let client = try Client(ClientConfiguration(endpoints: [server.endpoint]))
         let lease = try await client.grantLease(ttl: .seconds(2))
-        server.kill()
+        await server.kill()
         try await lease.untilLost()
         #expect(!lease.isAlive)
     }
 
     @Test func `a lease survives the restart of its server`() async throws {
-        let server = EtcdProcess(RealTools.etcd35! + "/etcd").start()
+        let server = await EtcdProcess(RealTools.etcd35! + "/etcd").start()
         var configuration = ClientConfiguration(endpoints: [server.endpoint])
         configuration.reconnectDelay = .milliseconds(10) ... .milliseconds(100)
         let client = try Client(configuration)
         let lease = try await client.grantLease(ttl: .seconds(15))
         try await client.put("l", "1", lease: lease.id)
-        server.kill()
-        _ = server.start()
+        await server.kill()
+        await server.start()
         #expect(lease.isAlive)
         #expect(await comesTrue { (try? await lease.renew(timeout: .seconds(5))) != nil })
         #expect(try await client.get("l", timeout: .seconds(20))?.lease == lease.id)
     }
 
     @Test func `waiting for a lease's end can be cancelled`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let lease = try await client.grantLease(ttl: .seconds(30))
         let waiter = Task { try await lease.untilLost() }
         waiter.cancel()
@@ -76,14 +76,14 @@ import Testing
     }
 }
 
-@Suite(.enabled(if: hasEtcd)) struct LockTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct LockTests {
     @Test func `a lock has one holder at a time`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let inside = Counter(), most = Counter(), total = Counter()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<8 {
                 group.addTask {
-                    let client = try SharedEtcd.client()
+                    let client = try await SharedEtcd.client()
                     try await client.withLock("lock/one") { lock in
                         inside.add()
                         if inside.value - total.value > 1 { most.add() }
@@ -100,7 +100,7 @@ import Testing
     }
 
     @Test func `a wait for a lock ends in time, and leaves the queue`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let lock = try await client.lock("lock/two")
         let error = await #expect(throws: ClientError.self) {
             try await client.lock("lock/two", timeout: .milliseconds(200))
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test func `who loses the lock is stopped`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let error = await #expect(throws: ClientError.self) {
             try await client.withLock("lock/three", ttl: .seconds(2)) { lock in
                 try await client.revokeLease(lock.lease.id)
@@ -127,13 +127,13 @@ import Testing
 
     @Test func `an error of the body is the caller's, and the lock is free`() async throws {
         struct Mine: Error {}
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         await #expect(throws: Mine.self) { try await client.withLock("lock/four") { _ in throw Mine() } }
         try await client.lock("lock/four", timeout: .seconds(10)).unlock()
     }
 
     @Test func `an election has one leader, and others see who`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         #expect(try await client.leader(of: "election/one") == nil)
         let first = try await client.campaign(in: "election/one", value: "a")
         #expect(first.isLeader)

@@ -9,15 +9,19 @@ import Wire
 
 /// A server that many tests share; they keep to keys of their own.
 enum SharedEtcd {
-    static let server = EtcdProcess(RealTools.etcd35! + "/etcd", ["--max-request-bytes", "20000000"]).start()
-    static func client() throws -> Client { try Client(ClientConfiguration(endpoints: [server.endpoint])) }
+    private static let starting = Task {
+        await EtcdProcess(RealTools.etcd35! + "/etcd", ["--max-request-bytes", "20000000"]).start()
+    }
+
+    static var endpoint: String { get async { await starting.value.endpoint } }
+    static func client() async throws -> Client { try Client(ClientConfiguration(endpoints: [await endpoint])) }
 }
 
 let hasEtcd = RealTools.required(RealTools.etcd35)
 
-@Suite(.enabled(if: hasEtcd)) struct RealEtcdTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct RealEtcdTests {
     @Test func `a value is written and read back`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         defer { client.close() }
         let put = try await client.kv.put(PutRequest(key: Array("raw/a".utf8), value: Array("1".utf8)))
         #expect(put.header!.revision > 1)
@@ -27,16 +31,17 @@ let hasEtcd = RealTools.required(RealTools.etcd35)
     }
 
     @Test func `errors have the server's code and text`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         defer { client.close() }
         let error = await #expect(throws: ClientError.self) { try await client.kv.put(PutRequest()) }
         #expect(error?.status == EtcdError.emptyKey)
-        #expect(error?.endpoint == SharedEtcd.server.endpoint)
+        let endpoint = await SharedEtcd.endpoint
+        #expect(error?.endpoint == endpoint)
         #expect("\(error!)" == "etcdserver: key is not provided")
     }
 
     @Test func `many calls share the connection`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         defer { client.close() }
         try await withThrowingTaskGroup(of: Int64.self) { group in
             for i in 0..<500 {

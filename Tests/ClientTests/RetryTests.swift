@@ -17,7 +17,7 @@ private func client(_ servers: [ScriptedServer], _ change: (inout ClientConfigur
 private let writing = TxnRequest(success: [RequestOp(request: .requestPut(PutRequest(key: [1])))])
 private let reading = TxnRequest(success: [RequestOp(request: .requestRange(RangeRequest(key: [1])))])
 
-@Suite struct RetryTests {
+@Suite(.serialized) struct RetryTests {
     @Test func `a read is repeated when a server is unavailable`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -155,7 +155,7 @@ private let reading = TxnRequest(success: [RequestOp(request: .requestRange(Rang
             }
             return count
         }
-        servers[0].drain()
+        await servers[0].drain()
         writers.cancel()
         // The last one may have been cancelled in flight; every other put must have been answered.
         let result = await writers.result

@@ -5,9 +5,7 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
-import PKI
 import Synchronization
-import TLSEngine
 import Wire
 
 /// Moves what belongs to one thread through a `@Sendable` closure that runs on that thread.
@@ -48,16 +46,18 @@ final class ScriptedServer: Sendable {
     var endpoint: String { "127.0.0.1:\(port)" }
     private let mailbox: Mailbox
     private let server: OnItsThread<GRPCServer>
+    private let listener: OnItsThread<Listener>
     private let thread: BackgroundThread
 
     private struct Started: Sendable {
         var port: Int
         var mailbox: Mailbox
         var server: OnItsThread<GRPCServer>
+        var listener: OnItsThread<Listener>
         var core: OnItsThread<Core>
     }
 
-    init(port: Int = 0, path: String? = nil, tls: TLSContext? = nil) {
+    init(port: Int = 0, path: String? = nil, pingIntervalMin: UInt64 = 0) {
         let queue = BlockingQueue<Started>()
         thread = BackgroundThread(name: "scripted") {
             do {
@@ -65,18 +65,16 @@ final class ScriptedServer: Sendable {
                 let router = GRPCRouter()
                 var limits = GRPCServer.Limits()
                 limits.messageBytesMax = 64 << 20
-                limits.pingIntervalMin = 0
+                limits.pingIntervalMin = pingIntervalMin
                 let server = GRPCServer(loop: loop, router: router, limits: limits)
                 let core = Core(server)
                 core.register(router)
                 let address = try path.map { SocketAddress.unix($0)! } ?? SocketAddress.resolve(host: "127.0.0.1", port: "\(port)")[0]
-                let listener = try Listener(address, loop: loop, report: { _ in }) {
-                    server.add($0, tls: tls?.makeServerSession())
-                }
+                let listener = try Listener(address, loop: loop, report: { _ in }) { server.add($0) }
                 queue.push(
                     Started(
                         port: path == nil ? listener.address.port : 0, mailbox: loop.mailbox,
-                        server: OnItsThread(value: server), core: OnItsThread(value: core)))
+                        server: OnItsThread(value: server), listener: OnItsThread(value: listener), core: OnItsThread(value: core)))
                 loop.run()
                 listener.stop()
                 server.closeAll()
@@ -88,6 +86,7 @@ final class ScriptedServer: Sendable {
         self.port = started.port
         mailbox = started.mailbox
         server = started.server
+        listener = started.listener
         memberID = Self.member.wrappingAdd(1, ordering: .relaxed).oldValue
         let given = BlockingQueue<Void>()
         let me = Unowned(self)
@@ -114,10 +113,13 @@ final class ScriptedServer: Sendable {
     }
 
     /// Tells clients to go, and waits until they have.
-    func drain() {
-        let done = BlockingQueue<Void>()
-        mailbox.post { [server] in server.value.drain(timeout: 10_000_000_000) { done.push(()) } }
-        _ = done.takeAll()
+    func drain() async {
+        await withCheckedContinuation { done in
+            mailbox.post { [server, listener] in
+                listener.value.stop()
+                server.value.drain(timeout: 60_000_000_000) { done.resume() }
+            }
+        }
     }
 
     /// The server's thread does nothing while `body` runs: as a machine that has lost power.

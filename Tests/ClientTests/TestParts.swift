@@ -31,3 +31,13 @@ final class SilentListener {
 
     deinit { close(descriptor) }
 }
+
+func readLines(_ path: String) throws -> [Substring] {
+    struct CannotRead: Error { var path: String }
+    guard let file = fopen(path, "r") else { throw CannotRead(path: path) }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65536)
+    while case let count = fread(&buffer, 1, buffer.count, file), count > 0 { bytes += buffer[..<count] }
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+}

@@ -16,9 +16,9 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     return seen
 }
 
-@Suite(.enabled(if: hasEtcd)) struct WatchTests {
+@Suite(.serialized, .enabled(if: hasEtcd)) struct WatchTests {
     @Test func `every change from the call on is told, in order`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let watch = try await client.watch(.prefix("watch/1/"), options: .init(previous: true))
         try await client.put("watch/1/a", "1")
         try await client.put("watch/1/a", "2")
@@ -36,7 +36,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     }
 
     @Test func `a watch from a revision replays, and filters`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let start = try await client.put("watch/2", "1").revision
         try await client.delete("watch/2")
         for i in 2...40 { try await client.put("watch/2", "\(i)") }
@@ -47,7 +47,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     }
 
     @Test func `changes of one transaction come together, also in fragments`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let watch = try await client.watch(.prefix("watch/3/"))
         let big = Blob([UInt8](repeating: 7, count: 1_500_000))
         _ = try await client.transaction().then((0..<20).map { .put("watch/3/\(100 + $0)", $0 < 3 ? "small" : "tiny") }).commit()
@@ -63,7 +63,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     }
 
     @Test func `a cancelled reader ends, the server is told`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let watch = try await client.watch(.key("watch/4"))
         let reader = Task { try await watch.next() }
         reader.cancel()
@@ -81,7 +81,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
 
     @Test(arguments: ["stop", "kill"])
     func `a watch survives the server's restart`(_ way: String) async throws {
-        let server = EtcdProcess(RealTools.etcd35! + "/etcd").start()
+        let server = await EtcdProcess(RealTools.etcd35! + "/etcd").start()
         var configuration = ClientConfiguration(endpoints: [server.endpoint])
         configuration.reconnectDelay = .milliseconds(10) ... .milliseconds(100)
         let client = try Client(configuration)
@@ -89,8 +89,8 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
         for i in 0..<3 { try await client.put("w", "before \(i)") }
         guard case .changes? = try await watch.next() else { return #expect(Bool(false)) }
         for _ in 0..<3 {
-            if way == "stop" { server.stop() } else { server.kill() }
-            _ = server.start()
+            if way == "stop" { await server.stop() } else { await server.kill() }
+            await server.start()
             // A new server may need a moment to lead.
             while (try? await client.put("w", "between", timeout: .seconds(20))) == nil {}
         }
@@ -103,7 +103,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     }
 
     @Test func `a watch tells of a gap and goes on behind it`() async throws {
-        let server = EtcdProcess(RealTools.etcd35! + "/etcd").start()
+        let server = await EtcdProcess(RealTools.etcd35! + "/etcd").start()
         let client = try Client(ClientConfiguration(endpoints: [server.endpoint]))
         for i in 0..<10 { try await client.put("g", "\(i)") }
         let now = try #require(try await client.get("g")).modRevision
@@ -114,8 +114,33 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
         #expect(try await values(watch, upTo: "9") == ["7", "8", "9"])
     }
 
+    @Test func `progress is told when asked for, and saves a quiet watch from a gap`() async throws {
+        let server = await EtcdProcess(
+            RealTools.etcd35! + "/etcd", ["--experimental-watch-progress-notify-interval", "100ms"]
+        ).start()
+        var configuration = ClientConfiguration(endpoints: [server.endpoint])
+        configuration.reconnectDelay = .milliseconds(10) ... .milliseconds(100)
+        let client = try Client(configuration)
+        let watch = try await client.watch(.key("quiet"), options: .init(progress: true))
+        var written: Int64 = 0
+        for _ in 0..<10 { written = try await client.put("loud", "x").revision }
+        var told: Int64 = 0
+        while told < written, case .progress(let revision)? = try await watch.next() { told = revision }
+        #expect(told >= written)
+        try await client.compact(before: written, physical: true)
+        await server.kill()
+        await server.start()
+        while (try? await client.put("quiet", "now", timeout: .seconds(20))) == nil {}
+        while let event = try await watch.next() {
+            if case .progress = event { continue }
+            guard case .changes(let changes) = event else { return #expect(Bool(false), "\(event)") }
+            #expect(changes.map(\.pair.value) == ["now"])
+            break
+        }
+    }
+
     @Test func `a compaction while the member was away is a gap too`() async throws {
-        let members = EtcdProcess.cluster(RealTools.etcd35! + "/etcd")
+        let members = await EtcdProcess.cluster(RealTools.etcd35! + "/etcd")
         var configuration = ClientConfiguration(endpoints: [members[0].endpoint])
         configuration.reconnectDelay = .milliseconds(10) ... .milliseconds(100)
         let watcher = try Client(configuration)
@@ -134,10 +159,10 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
         try await write("seen")
         #expect(try await values(watch, upTo: "seen").last == "seen")
         let told = last
-        members[0].kill()
+        await members[0].kill()
         for i in 0..<5 { try await write("\(i)") }
         try await writer.compact(before: last, physical: true)
-        _ = members[0].start()
+        await members[0].start()
         var events: [WatchEvent] = []
         while events.count < 2, let event = try await watch.next() { events.append(event) }
         guard case .gap(let lost) = events[0], case .changes(let changes) = events[1] else {
@@ -158,7 +183,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     }
 
     @Test func `a watch of an empty range is refused`() async throws {
-        let client = try SharedEtcd.client()
+        let client = try await SharedEtcd.client()
         let error = await #expect(throws: ClientError.self) { try await client.watch(.from("b", upTo: "a")) }
         #expect(error?.message == "mvcc: watcher range is empty")
     }

@@ -20,7 +20,7 @@ final class RealMember {
 
     init(_ program: String, name: String, cluster: String, peerPort: Int, state: String = "new", more: [String] = []) throws {
         self.peerPort = peerPort
-        clientPort = try freePort()
+        clientPort = freePort()
         var template = Array("/tmp/covey-real-XXXXXX".utf8CString)
         folder = String(cString: mkdtemp(&template))
         let client = "http://127.0.0.1:\(clientPort)"
@@ -102,7 +102,7 @@ private final class Voter {
     @Test(.enabled(if: RealTools.required(etcd35)), arguments: servers)
     func `a real member elects itself with our vote, and we take its log`(_ program: String) throws {
         let test = try TestLoop()
-        let (realPort, ourPort) = (try freePort(), try freePort())
+        let (realPort, ourPort) = (freePort(), freePort())
         let (realURL, ourURL) = ("http://127.0.0.1:\(realPort)", "http://127.0.0.1:\(ourPort)")
         let real = MemberID.atBootstrap(peerURLs: [realURL], token: "peers")
         let ours = MemberID.atBootstrap(peerURLs: [ourURL], token: "peers")
@@ -165,7 +165,7 @@ private final class Voter {
     @Test(.enabled(if: RealTools.required(etcd35)))
     func `a real member that does not know us says so, and one of another cluster too`() throws {
         let test = try TestLoop()
-        let port = try freePort()
+        let port = freePort()
         let program = try #require(Self.etcd35)
         let url = "http://127.0.0.1:\(port)"
         let real = MemberID.atBootstrap(peerURLs: [url], token: "peers")
@@ -182,7 +182,7 @@ private final class Voter {
     @Test(.enabled(if: RealTools.required(etcd35)), arguments: servers)
     func `a real leader whose log is too short for us sends its database`(_ program: String) throws {
         let test = try TestLoop()
-        let (realPort, ourPort) = (try freePort(), try freePort())
+        let (realPort, ourPort) = (freePort(), freePort())
         let (realURL, ourURL) = ("http://127.0.0.1:\(realPort)", "http://127.0.0.1:\(ourPort)")
         let real = MemberID.atBootstrap(peerURLs: [realURL], token: "peers")
         let server = try RealMember(
@@ -249,7 +249,7 @@ private final class Voter {
     @Test(.enabled(if: RealTools.required(etcd35)))
     func `a real member that removed us tells us`() throws {
         let test = try TestLoop()
-        let (realPort, ourPort) = (try freePort(), try freePort())
+        let (realPort, ourPort) = (freePort(), freePort())
         let (realURL, ourURL) = ("http://127.0.0.1:\(realPort)", "http://127.0.0.1:\(ourPort)")
         let real = MemberID.atBootstrap(peerURLs: [realURL], token: "peers")
         let server = try RealMember(

@@ -7,6 +7,7 @@ import Glibc
 import Linux
 import Raft
 import Server
+import TestSupport
 import Testing
 import TLSEngine
 
@@ -37,7 +38,7 @@ final class TestMember: PeerTransportOwner {
         settings.serverVersion = version
         settings.snapshotDirectory = folder
         // The port is known only after listening; a free one is found first.
-        self.port = port == 0 ? try freePort() : port
+        self.port = port == 0 ? freePort() : port
         settings.peerURLs = [url]
         transport = PeerTransport(
             loop: loop, identity: LogIdentity(member: self.id, cluster: ClusterID(cluster)), settings: settings,
@@ -71,12 +72,6 @@ final class TestMember: PeerTransportOwner {
         default: answer(PeerPageAnswer(contentType: "application/protobuf", body: [1, 2]))
         }
     }
-}
-
-func freePort() throws -> Int {
-    let descriptor = try Socket.listen(try SocketAddress.resolve(host: "127.0.0.1", port: "0")[0])
-    defer { close(descriptor) }
-    return try #require(Socket.local(descriptor)).port
 }
 
 /// A loop driven by a test, and a folder.

@@ -5,6 +5,7 @@ import Glibc
 import Linux
 import Raft
 import Server
+import TestSupport
 import Testing
 
 private func message(_ kind: Message.Kind, _ from: TestMember, _ to: TestMember, term: Term = 3) -> Message {
@@ -151,7 +152,7 @@ private func everyKind(_ from: TestMember, _ to: TestMember) -> [Message] {
         let test = try TestLoop()
         let a = try test.member(0xa1)
         let dead = MemberID(0xdd)
-        a.transport.setPeer(dead, urls: ["http://127.0.0.1:\(try freePort())", "http://127.0.0.1:\(try freePort())"])
+        a.transport.setPeer(dead, urls: ["http://127.0.0.1:\(freePort())", "http://127.0.0.1:\(freePort())"])
         for _ in 0..<200 { a.transport.send([Message(.heartbeat, to: dead, from: a.id, term: 1)]) }
         #expect(test.run { a.unreachables.contains(dead) })
         #expect(a.transport.activeSince(dead) == nil)
@@ -163,7 +164,7 @@ private func everyKind(_ from: TestMember, _ to: TestMember) -> [Message] {
     @Test func `the second URL is tried when the first does not answer`() throws {
         let test = try TestLoop()
         let (a, b) = (try test.member(0xa1), try test.member(0xb2))
-        a.transport.setPeer(b.id, urls: ["http://127.0.0.1:\(try freePort())", b.url])
+        a.transport.setPeer(b.id, urls: ["http://127.0.0.1:\(freePort())", b.url])
         b.transport.setPeer(a.id, urls: [a.url])
         #expect(test.run { a.hasStreams(to: b) && b.hasStreams(to: a) })
         // New URLs are used at once.

@@ -44,8 +44,8 @@ struct BlackBoxTests {
     @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `nothing acknowledged is lost when the server ends inside a write, a sync, a commit`() throws {
         let places = [
-            "log.write=exit", "log.sync=exit", "store.commit=exit", "store.written=exit", "store.committed=exit",
-            "snap.save=exit", "snap.rename=exit",
+            "log.write=exit@30", "log.written=exit@25", "log.sync=exit@20", "log.synced=exit@40", "store.commit=exit@3",
+            "store.written=exit@2", "store.committed=exit@4", "snap.save=exit", "snap.rename=exit",
         ]
         try run("crash.py", ["--server", Self.server, "--kills", "28", "--failpoints", places.joined(separator: ",")])
     }

@@ -55,6 +55,7 @@ extension Client {
     ///     try await client.withLock("deploy") { lock in
     ///         try await client.transaction().when(lock.condition).then(.put("deployed", "7")).commit()
     ///     }
+    @discardableResult
     public func withLock<Result: Sendable>(
         _ name: Blob, ttl: Duration = .seconds(10), timeout: Duration? = nil,
         _ body: @escaping @Sendable (Lock) async throws -> Result

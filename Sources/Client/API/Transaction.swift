@@ -12,7 +12,8 @@ import Wire
 ///         .commit()
 ///     if !result.succeeded { print("taken by", result.responses[0].pairs.first!.value) }
 ///
-/// A transaction that only reads is repeated like any read; one that writes is not (see ``Client/put(_:_:lease:returningPrevious:timeout:)``).
+/// A transaction that only reads is repeated like any read; one that writes is not, see
+/// ``Client/put(_:_:lease:returningPrevious:timeout:)``.
 public struct Transaction: Sendable {
     /// How the stored number or value must relate to the given one.
     public enum Relation: Sendable {

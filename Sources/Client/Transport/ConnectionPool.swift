@@ -19,7 +19,8 @@ final class ConnectionPool {
     let door: LoopDoor
     let dialler: GRPCDialler
     let configuration: ClientConfiguration
-    let tls: TLSContext
+    /// Made when the first endpoint needs it, or before, when files were named: OpenSSL is slow to begin.
+    private var madeTLS: TLSContext?
     var random: SeededRandom
 
     private var links: [EndpointLink] = []
@@ -32,11 +33,11 @@ final class ConnectionPool {
     private var sweepAt = UInt64.max
     private var isClosed = false
 
-    init(loop: EventLoop, door: LoopDoor, _ configuration: ClientConfiguration, tls: TLSContext) {
+    init(loop: EventLoop, door: LoopDoor, _ configuration: ClientConfiguration, tls: TLSContext?) {
         self.loop = loop
         self.door = door
         self.configuration = configuration
-        self.tls = tls
+        madeTLS = tls
         dialler = GRPCDialler(loop: loop)
         var system = SystemRandomNumberGenerator()
         random = SeededRandom(seed: configuration.seed ?? system.next())
@@ -44,6 +45,13 @@ final class ConnectionPool {
     }
 
     var checksHealth: Bool { configuration.checksHealth && links.count > 1 }
+
+    func tls() throws(TLSError) -> TLSContext {
+        if let madeTLS { return madeTLS }
+        let made = try TLSContext(configuration.forTLS)
+        madeTLS = made
+        return made
+    }
 
     // MARK: Endpoints
 
@@ -179,5 +187,6 @@ final class ConnectionPool {
         isClosed = true
         for call in Array(calls.values) { call.end(ClientError.closed.status, detail: "") }
         for link in links + others { link.close(ClientError.closed.status) }
+        dialler.closeAll(ClientError.closed.status)
     }
 }

@@ -29,7 +29,9 @@ final class EndpointLink: GRPCClientConnectionOwner {
     private var state = State.idle
     private var connection: GRPCClientConnection?
     private var addresses: ArraySlice<SocketAddress> = []
+    /// Without a connection that lasted in between.
     private var failures = 0
+    private var readySince: UInt64 = 0
     private var ticket: TLSTicket?
     private var keepaliveTime: UInt64
     private var timer: TimerID?
@@ -39,7 +41,7 @@ final class EndpointLink: GRPCClientConnectionOwner {
         self.index = index
         self.endpoint = endpoint
         self.pool = pool
-        keepaliveTime = pool.configuration.keepaliveInterval.nanoseconds
+        keepaliveTime = max(pool.configuration.keepaliveInterval, pool.configuration.keepaliveFloor).nanoseconds
     }
 
     /// The connection on which calls can start now.
@@ -112,7 +114,11 @@ final class EndpointLink: GRPCClientConnectionOwner {
         settings.receiveBytesMax = pool.configuration.receiveBytesMax
         var tls: TLSSession?
         if endpoint.isSecure ?? (pool.configuration.tls != nil) {
-            tls = pool.tls.makeClientSession(host: endpoint.isUnix ? "localhost" : endpoint.host, ticket: ticket)
+            do {
+                tls = try pool.tls().makeClientSession(host: endpoint.isUnix ? "localhost" : endpoint.host, ticket: ticket)
+            } catch {
+                return failed("\(error)")
+            }
         }
         do {
             connection = try pool.dialler.dial(address, settings, tls: tls, self)
@@ -156,11 +162,14 @@ final class EndpointLink: GRPCClientConnectionOwner {
     func connectionReady(_ connection: GRPCClientConnection) {
         guard connection === self.connection, state == .connecting else { return }
         state = .ready
-        failures = 0
+        readySince = Clock.monotonic()
         isServing = true
         if pool.checksHealth { watchHealth() }
         pool.linkIsReady()
     }
+
+    /// A server that accepts connections and drops them soon is no better than one that does not accept any.
+    private static let stableAfter: UInt64 = 1_000_000_000
 
     func connectionDraining(_ connection: GRPCClientConnection, tooManyPings: Bool) {
         guard connection === self.connection else { return }
@@ -178,6 +187,8 @@ final class EndpointLink: GRPCClientConnectionOwner {
         if let ticket = connection.ticket { self.ticket = ticket }
         lastError = reason
         self.connection = nil
+        guard Clock.monotonic() - readySince > Self.stableAfter else { return failed(reason) }
+        failures = 0
         // At once, but not in step with everybody else who lost it.
         let longest = pool.configuration.reconnectDelay.lowerBound.nanoseconds
         tryAgain(after: UInt64.random(in: 0...longest, using: &pool.random))

@@ -15,18 +15,16 @@ final class Transport: Sendable {
     /// Fails when certificates cannot be used, or the process has no descriptors left.
     init(_ configuration: ClientConfiguration) throws(ClientError) {
         self.configuration = configuration
-        let files = configuration.tls ?? ClientConfiguration.TLS()
-        var wanted = TLSConfiguration.client(
-            trustedCA: files.trustedCA, certificate: files.certificate, key: files.key,
-            insecureSkipVerify: files.insecureSkipVerify)
-        wanted.serverName = files.serverName
-        let tls: TLSContext
-        let loop: EventLoop
+        let endpoints = configuration.endpoints.map { Endpoint($0) }
+        var tls: TLSContext?
         do {
-            tls = try TLSContext(wanted)
+            if configuration.tls != nil || endpoints.contains(where: { $0.isSecure == true }) {
+                tls = try TLSContext(configuration.forTLS)
+            }
         } catch {
             throw ClientError(code: .invalidArgument, message: "\(error)")
         }
+        let loop: EventLoop
         do {
             loop = try EventLoop()
         } catch {
@@ -92,6 +90,17 @@ final class Transport: Sendable {
 
     func withCall(_ id: UInt64, _ body: @escaping @Sendable (PendingCall?) -> Void) {
         _ = door.post { [pool] in body(pool.value.call(id)) }
+    }
+}
+
+extension ClientConfiguration {
+    var forTLS: TLSConfiguration {
+        let files = tls ?? TLS()
+        var wanted = TLSConfiguration.client(
+            trustedCA: files.trustedCA, certificate: files.certificate, key: files.key,
+            insecureSkipVerify: files.insecureSkipVerify)
+        wanted.serverName = files.serverName
+        return wanted
     }
 }
 

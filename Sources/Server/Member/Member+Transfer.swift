@@ -29,7 +29,7 @@ final class StoreImage: DatabaseSource, @unchecked Sendable {
     let document: Bytes
 
     init(_ store: LMDBStore) throws(StoreError) {
-        image = try store.snapshot()
+        image = try store.snapshot(digest: false)
         let view = image.view
         var membership = Membership()
         membership.restore(view)
@@ -42,10 +42,7 @@ final class StoreImage: DatabaseSource, @unchecked Sendable {
 
     var byteCount: Int { image.imageBytes }
 
-    func next(_ bytesMax: Int) -> Bytes? {
-        let left = image.remainingBytes - SHA256.digestBytes
-        return left > 0 ? image.next(min(bytesMax, left)) : nil
-    }
+    func next(_ bytesMax: Int) -> Bytes? { image.next(bytesMax) }
 }
 
 extension Member {
@@ -83,7 +80,7 @@ extension Member {
     package func snapshotSent(to id: MemberID, ok: Bool) {
         transfersUnderWay -= 1
         transferGrace = loop.now + 30_000_000_000
-        if !ok { raft.reportUnreachable(id) }
+        if ok { report("sent database snapshot", [("remote-peer-id", "\(id)")]) } else { raft.reportUnreachable(id) }
         raft.reportSnapshot(to: id, succeeded: ok)
         loop.turnAgain()
     }

@@ -71,12 +71,13 @@ final class SnapshotReceiver: HTTPBodyReceiver {
 
     private func decode() {
         let message: Message
+        let prefix = prefix
         do throws(PeerWireError) {
             message = try MessageCodec.decode(prefix.rawSpan.extracting(8..<prefix.count))
         } catch .foreignKind {
             return refuse(400, "wrong raft message type")
         } catch { return refuse(400, "failed to decode raft message (\(error))") }
-        prefix = []
+        self.prefix = []
         guard message.kind == .snapshot else { return refuse(400, "wrong raft message type") }
         if let problem = transport.problem(message) {
             return refuse(problem == .removed ? 403 : 500, "failed to process raft message (\(problem.text))")

@@ -355,6 +355,18 @@ final class RunningServer {
 
     /// The cluster knows this member's name: clients may come.
     private func published() {
+        guard !isServing, !isStopping, let api else { return }
+        let check = CorruptionCheck(api, interval: UInt64(max(0, configuration.corruptCheckInterval))) { [weak self] in
+            self?.log($0, $1)
+        }
+        duties.append(check)
+        guard configuration.gates["InitialCorruptCheck"] else { return serveClients() }
+        check.initial { [weak self] failure in
+            if let failure { self?.fail(failure) } else { self?.serveClients() }
+        }
+    }
+
+    private func serveClients() {
         guard !isServing, !isStopping, let member else { return }
         isServing = true
         log(

@@ -135,7 +135,7 @@ extension GRPCClientConnection: ClientSessionOwner {
 
     package func goAwayReceived(errorCode: UInt32, text: String) { awayWasSaid(errorCode: errorCode, text: text) }
 
-    package func pingAcknowledged() {}
+    package func pingAcknowledged() { probeAnswered() }
 
     package func bodyTaken(_ slot: Int) {
         guard let call = call(slot), !call.isOver else { return }

@@ -296,6 +296,13 @@ package final class GRPCClientConnection: EventHandler {
         scheduleKeepalive()
     }
 
+    func probeAnswered() {
+        guard pingSentAt != 0 else { return }
+        pingSentAt = 0
+        if let timer { dialler.loop.cancel(timer) }
+        scheduleKeepalive()
+    }
+
     // MARK: The end
 
     /// Ends the connection at the end of this turn; calls in flight end with `reason`.
@@ -319,6 +326,7 @@ package final class GRPCClientConnection: EventHandler {
         registration = nil
         Glibc.close(descriptor)
         session.closeAll(errorCode: 0)
+        dialler.removed(self)
         owner?.connectionClosed(self, reason: reason)
     }
 

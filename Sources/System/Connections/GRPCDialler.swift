@@ -40,6 +40,8 @@ package final class GRPCDialler {
 
     package let loop: EventLoop
     private var dirty: [GRPCClientConnection] = []
+    /// All that are not closed, also those that drain and are forgotten by their owners.
+    private var connections: [ObjectIdentifier: GRPCClientConnection] = [:]
 
     /// Shared by all connections of the loop: one read, one burst of output at a time.
     var input = [UInt8](repeating: 0, count: 65536)
@@ -55,8 +57,18 @@ package final class GRPCDialler {
     package func dial(
         _ address: SocketAddress, _ settings: Settings, tls: TLSSession?, _ owner: any GRPCClientConnectionOwner
     ) throws(SystemError) -> GRPCClientConnection {
-        try GRPCClientConnection(dialler: self, address: address, settings: settings, tls: tls, owner: owner)
+        let connection = try GRPCClientConnection(
+            dialler: self, address: address, settings: settings, tls: tls, owner: owner)
+        connections[ObjectIdentifier(connection)] = connection
+        return connection
     }
+
+    /// Ends every connection at the end of this turn.
+    package func closeAll(_ reason: GRPCStatus) {
+        for connection in connections.values { connection.close(reason) }
+    }
+
+    func removed(_ connection: GRPCClientConnection) { connections[ObjectIdentifier(connection)] = nil }
 
     func markDirty(_ connection: GRPCClientConnection) {
         guard !connection.isDirty else { return }

@@ -281,6 +281,7 @@ final class HTTP1ClientConnection: EventHandler {
 
     /// False when some of it waits, or the connection is gone.
     private func writePlain() -> Bool {
+        let plain = plain
         if let tls {
             guard tls.seal(plain.rawSpan, cipher: &backlog) else {
                 fail(.tls(tls.failure ?? "failed"))

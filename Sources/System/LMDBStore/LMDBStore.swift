@@ -79,8 +79,11 @@ package final class LMDBStore: OrderedStore, Sendable {
     /// The error that stopped the store, if one did.
     package var failure: StoreError? { committer.failure.withLock { $0 } }
 
-    /// The whole store as a file that etcd's tools restore; see `SnapshotImage`. Holds what is committed now.
-    package func snapshot() throws(StoreError) -> SnapshotImage { try SnapshotImage(committer.environment) }
+    /// The whole store as a file that etcd's tools restore; see `SnapshotImage`. Holds what is committed now. Without
+    /// `digest` it is the bare image, as members send it to each other.
+    package func snapshot(digest: Bool = true) throws(StoreError) -> SnapshotImage {
+        try SnapshotImage(committer.environment, hashes: digest)
+    }
 }
 
 /// The store's thread.

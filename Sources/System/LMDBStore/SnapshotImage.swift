@@ -25,11 +25,14 @@ package final class SnapshotImage {
 
     package let imageBytes: Int
     /// With the digest.
-    package var fileBytes: Int { imageBytes + SHA256.digestBytes }
+    package var fileBytes: Int { imageBytes + (hashes ? SHA256.digestBytes : 0) }
     package var remainingBytes: Int { fileBytes - sent }
 
-    init(_ environment: Environment) throws(StoreError) {
+    private let hashes: Bool
+
+    init(_ environment: Environment, hashes: Bool) throws(StoreError) {
         self.environment = environment
+        self.hashes = hashes
         reader = try environment.acquireReader()
         var plan = BoltPlan()
         for table in StoreTable.allCases {
@@ -44,7 +47,7 @@ package final class SnapshotImage {
         let layout = plan.finish()
         imageBytes = layout.imageBytes
         writer = BoltImageWriter(layout)
-        hash.update(writer.output.rawSpan)
+        if hashes { hash.update(writer.output.rawSpan) }
         open(StoreTable.allCases.first)
     }
 
@@ -75,8 +78,8 @@ package final class SnapshotImage {
     private func step(_ bytesMax: Int) {
         let before = writer.output.count
         advance(bytesMax)
-        hash.update(writer.output.rawSpan.extracting(before..<writer.output.count))
-        guard finished else { return }
+        if hashes { hash.update(writer.output.rawSpan.extracting(before..<writer.output.count)) }
+        guard finished, hashes else { return }
         let digest = hash.finish()
         writer.output += digest
         invariant(sent + writer.output.count - taken == fileBytes, "the snapshot is as long as was counted")

@@ -38,24 +38,32 @@ package final class EtcdProcess: @unchecked Sendable {
     }
 
     deinit {
-        kill()
+        if say("9\n") { waitpid(shell, nil, 0) }
         _ = Subprocess.run("/bin/rm", ["-rf", folder])
     }
 
     /// Three members that know each other, started.
-    package static func cluster(_ program: String, _ count: Int = 3) -> [EtcdProcess] {
+    package static func cluster(_ program: String, _ count: Int = 3) async -> [EtcdProcess] {
         let ports = (0..<count).map { _ in (client: freePort(), peer: freePort()) }
         let list = ports.enumerated().map { "m\($0)=http://127.0.0.1:\($1.peer)" }.joined(separator: ",")
         let members = ports.enumerated().map { EtcdProcess(program, name: "m\($0)", ports: $1, cluster: list) }
         for member in members { member.launch() }
-        for member in members { _ = eventually { member.accepts } }
+        for member in members { await member.listens() }
         return members
     }
 
-    package func start() -> EtcdProcess {
+    @discardableResult
+    package func start() async -> EtcdProcess {
         launch()
-        if !eventually({ accepts }) { fatalError("etcd does not listen on port \(clientPort); its log is \(folder)/log") }
+        await listens()
         return self
+    }
+
+    private func listens() async {
+        let port = clientPort
+        if await !comesTrue({ canConnect(port: port) }) {
+            fatalError("etcd does not listen on port \(clientPort); its log is \(folder)/log")
+        }
     }
 
     private func launch() {
@@ -75,8 +83,11 @@ package final class EtcdProcess: @unchecked Sendable {
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-        let script = "\"$@\" </dev/null & server=$!; read word; kill -${word:-9} $server; wait $server"
-        var argv = (["sh", "-c", script, "sh", program] + arguments).map { strdup($0) } + [nil]
+        let script = """
+            folder=$1; shift; "$@" </dev/null & server=$!
+            if read word; then kill -$word $server; wait $server; else kill -9 $server; wait $server; rm -rf "$folder"; fi
+            """
+        var argv = (["sh", "-c", script, "sh", folder, program] + arguments).map { strdup($0) } + [nil]
         defer { for i in argv.indices { free(argv[i]) } }
         guard posix_spawn(&shell, "/bin/sh", &actions, &attributes, &argv, environ) == 0 else { fatalError("cannot start etcd") }
         close(ends[0])
@@ -91,21 +102,24 @@ package final class EtcdProcess: @unchecked Sendable {
     }
 
     /// At once, without a goodbye.
-    package func kill() { end("9\n") }
+    package func kill() async { await end("9\n") }
 
     /// As an operator stops it.
-    package func stop() { end("15\n") }
+    package func stop() async { await end("15\n") }
 
-    private func end(_ word: String) {
-        guard shell != 0 else { return }
-        _ = word.withCString { write(leash, $0, strlen($0)) }
-        close(leash)
-        var status: Int32 = 0
-        while waitpid(shell, &status, 0) < 0 && errno == EINTR {}
-        shell = 0
+    private func end(_ word: String) async {
+        guard say(word) else { return }
+        let shell = shell
+        if await !comesTrue({ waitpid(shell, nil, WNOHANG) == shell }) { fatalError("etcd does not end") }
+        self.shell = 0
     }
 
-    package var accepts: Bool { canConnect(port: clientPort) }
+    private func say(_ word: String) -> Bool {
+        guard shell != 0 else { return false }
+        _ = word.withCString { write(leash, $0, strlen($0)) }
+        close(leash)
+        return true
+    }
 }
 
 /// A port of the loopback nobody listens on now.

@@ -1,6 +1,7 @@
 // Other programs, run by tests: started with a list of arguments, waited for, their output kept.
 
 import Glibc
+import Linux
 
 package struct Subprocess {
     package var status: Int32
@@ -32,6 +33,13 @@ package struct Subprocess {
         while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
         let code = status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
         return Subprocess(status: code, output: String(decoding: bytes, as: UTF8.self))
+    }
+
+    /// The same for tests that are tasks: no thread of theirs waits.
+    package static func finished(_ program: String, _ arguments: [String]) async -> Subprocess {
+        await withCheckedContinuation { done in
+            BackgroundThread(name: "subprocess") { done.resume(returning: run(program, arguments)) }.detach()
+        }
     }
 
     private static func spawn(

@@ -34,8 +34,8 @@ final class EchoBench {
         server.start()
         defer { server.stop() }
         let key = Array("bench/echo".utf8)
-        UnaryLoad(.init(connections: 1, streams: 1, calls: 1), LoadMethod("/etcdserverpb.KV/Put"), PutRequest(key: key, value: key).encoded())
-            .run(port: server.port)
+        let put = PutRequest(key: key, value: key).encoded()
+        UnaryLoad(.init(connections: 1, streams: 1, calls: 1), LoadMethod("/etcdserverpb.KV/Put"), put).run(port: server.port)
         let message = RangeRequest(key: key, serializable: true).encoded()
         write([0, 0, 0, 0, UInt8(message.count)] + message, to: folder + "/body")
         // Itself, as a process of its own.

@@ -46,7 +46,7 @@ struct Poller {
     func read(_ connections: [LoadConnection], _ now: UInt64, _ handled: (LoadConnection) -> Void = { _ in }) {
         for i in polls.indices where polls[i].revents != 0 {
             connections[i].read(now: now)
-            if connections[i].isBroken { fail("the server closed connection \(i)") }
+            if let reason = connections[i].broken { fail("port \(connections[i].port), connection \(i): \(reason)") }
             handled(connections[i])
         }
     }
@@ -111,7 +111,7 @@ final class UnaryLoad: LoadOwner {
         load.now = monotonic()
         connection.open(load.method, load.message, now: load.now)
         connection.flush()
-        while connection.inFlight > 0 && !connection.isBroken {
+        while connection.inFlight > 0 && connection.broken == nil {
             var poll = pollfd(fd: connection.descriptor, events: Int16(POLLIN), revents: 0)
             guard unsafe Glibc.poll(&poll, 1, 10_000) > 0 else { return false }
             connection.read(now: load.now)

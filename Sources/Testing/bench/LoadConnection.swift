@@ -50,20 +50,23 @@ struct LoadMethod {
     private var table: [String] = []
     private var head: [UInt8] = []
     private var headPath = ""
-    private(set) var isBroken = false
+    /// Why the connection cannot go on.
+    private(set) var broken: String?
+    let port: Int
 
     convenience init(port: Int, index: Int, owner: any LoadOwner) {
         guard let descriptor = LoadConnection.connect(port) else { fail("connect to port \(port): errno \(errno)") }
-        self.init(descriptor, index, owner)
+        self.init(descriptor, port, index, owner)
     }
 
     /// Nil when nobody listens.
     convenience init?(trying port: Int, index: Int, owner: any LoadOwner) {
         guard let descriptor = LoadConnection.connect(port) else { return nil }
-        self.init(descriptor, index, owner)
+        self.init(descriptor, port, index, owner)
     }
 
-    private init(_ descriptor: Int32, _ index: Int, _ owner: any LoadOwner) {
+    private init(_ descriptor: Int32, _ port: Int, _ index: Int, _ owner: any LoadOwner) {
+        self.port = port
         self.index = index
         self.owner = owner
         self.descriptor = descriptor
@@ -127,7 +130,7 @@ struct LoadMethod {
     func read(now: UInt64) {
         let count = unsafe Glibc.read(descriptor, input + filled, LoadConnection.inputSize - filled)
         guard count > 0 else {
-            if count == 0 || (errno != EAGAIN && errno != EINTR) { isBroken = true }
+            if count == 0 { broken = "end of input" } else if errno != EAGAIN && errno != EINTR { broken = "errno \(errno)" }
             return
         }
         filled += count
@@ -166,7 +169,9 @@ struct LoadMethod {
             if flags & 1 == 0 {
                 frame(type: 6, flags: 1, stream: 0, unsafe Array(UnsafeBufferPointer(start: input + start, count: length)))
             }
-        case 7: isBroken = true
+        case 7:
+            let text = unsafe String(decoding: UnsafeBufferPointer(start: input + start + 8, count: max(0, length - 8)), as: UTF8.self)
+            broken = "GOAWAY, error \(number(start + 4)) \(text)"
         case 8: if id == 0 { room += Int(number(start)) }
         default: break
         }

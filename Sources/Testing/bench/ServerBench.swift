@@ -13,10 +13,14 @@ struct BenchOptions {
     var port = 33_100
     var covey = RealTools.root + "/.build/release/covey"
     var write: String?
+    /// Nothing is started and compared: the load goes to a server that is there, so many calls.
+    var attached = false
+    var calls: Int?
     var cases: [String] = []
 
     static let usage = """
         usage: covey-bench [--rounds N] [--seconds N] [--keys N] [--port N] [--covey PROGRAM] [--write FILE] [CASE...]
+               covey-bench --attach PORT [--calls N] ... CASE: only the load, for a server under a profiler
                covey-bench mvcc [KEYS] | state [ENTRIES] | storage [FOLDER]
         A case is one of: \(BenchCase.allCases.map(\.rawValue).joined(separator: " "))
         or the beginning of several ("put", "range"); none means all. --write puts the table into FILE, between the lines
@@ -36,6 +40,13 @@ struct BenchOptions {
             case "--seconds": guard number(&seconds), seconds > 0 else { return nil }
             case "--keys": guard number(&keys), keys > 0 else { return nil }
             case "--port": guard number(&port) else { return nil }
+            case "--attach":
+                guard number(&port) else { return nil }
+                attached = true
+            case "--calls":
+                var count = 0
+                guard number(&count) else { return nil }
+                calls = count
             case "--covey": guard number(&covey) else { return nil }
             case "--write":
                 guard let file = rest.popFirst() else { return nil }
@@ -47,7 +58,10 @@ struct BenchOptions {
         }
     }
 
-    func wants(_ one: BenchCase) -> Bool { cases.isEmpty || cases.contains { one.isMeant(by: $0) } }
+    func wants(_ one: BenchCase) -> Bool {
+        // Under a profiler one case is one case.
+        attached ? cases.contains(one.rawValue) : cases.isEmpty || cases.contains { one.isMeant(by: $0) }
+    }
 }
 
 /// In the order in which they run.
@@ -65,6 +79,10 @@ enum ServerBench {
         guard let options = BenchOptions(arguments) else {
             print(BenchOptions.usage)
             exit(2)
+        }
+        if options.attached {
+            let server = MeasuredServer(name: "", program: "", extra: [], port: options.port, folder: "/var/tmp/covey-bench")
+            return ServerCases(options: options, covey: server, etcd: nil, report: Report(etcd: "-")).run()
         }
         guard let tools = RealTools.etcd35, unsafe access(options.covey, X_OK) == 0 else {
             print("covey-bench: needs \(options.covey) and an etcd to compare with; `make bench` makes both")

@@ -7,15 +7,18 @@ import Wire
 final class ServerCases {
     private let options: BenchOptions
     private let covey: MeasuredServer
-    private let etcd: MeasuredServer
+    /// Nil when only the load is wanted.
+    private let etcd: MeasuredServer?
     private let report: Report
     private let value = [UInt8](repeating: 0x78, count: 256)
     private var random = SeededRandom(seed: 1)
     private let hot = Array("bench/hot".utf8)
 
+    private var servers: [MeasuredServer] { [covey] + (etcd.map { [$0] } ?? []) }
+
     private static func method(_ name: String) -> LoadMethod { LoadMethod("/etcdserverpb.KV/" + name) }
 
-    init(options: BenchOptions, covey: MeasuredServer, etcd: MeasuredServer, report: Report) {
+    init(options: BenchOptions, covey: MeasuredServer, etcd: MeasuredServer?, report: Report) {
         self.options = options
         self.covey = covey
         self.etcd = etcd
@@ -70,7 +73,7 @@ final class ServerCases {
     }
 
     private func put(_ messages: [[UInt8]]) {
-        for server in [covey, etcd] {
+        for server in servers {
             let load = UnaryLoad(.init(connections: 1, streams: 16, calls: messages.count), Self.method("Put"), messages[0]) {
                 $1 = messages[$0]
             }
@@ -111,6 +114,7 @@ final class ServerCases {
     // MARK: Cases
 
     private func idle() {
+        guard let etcd else { return }
         report.add(
             "idle",
             [
@@ -134,7 +138,7 @@ final class ServerCases {
     ) {
         compare("\(title) (\(connections) connections x \(streams))", targets: targets) { server in
             let load = UnaryLoad(
-                .init(connections: connections, streams: streams, seconds: self.options.seconds), Self.method(method), message,
+                .init(connections: connections, streams: streams, seconds: self.options.seconds, calls: self.options.calls), Self.method(method), message,
                 request)
             load.run(port: server.port)
             if load.failed > 0 { fail("\(server.name): \(load.failed) calls of \(load.completed + load.failed) failed") }
@@ -146,7 +150,7 @@ final class ServerCases {
         var (ours, theirs) = (Outcome(), Outcome())
         for _ in 0..<options.rounds {
             ours.merge(measured(covey, measure))
-            theirs.merge(measured(etcd, measure))
+            if let etcd { theirs.merge(measured(etcd, measure)) }
         }
         report.add(title, figures(&ours, &theirs, targets))
     }
@@ -175,14 +179,15 @@ final class ServerCases {
         var (ours, theirs, bare) = (Outcome(), Outcome(), Latencies())
         let load = { (server: MeasuredServer) -> Outcome in
             let load = UnaryLoad(
-                .init(connections: 1, streams: 1, seconds: self.options.seconds), Self.method("Put"), self.hotPut)
+                .init(connections: 1, streams: 1, seconds: self.options.seconds / 5, calls: self.options.calls), Self.method("Put"), self.hotPut)
             load.run(port: server.port)
             return Outcome(rates: [Double(load.completed) / load.seconds], count: load.completed, latencies: load.latencies)
         }
-        for _ in 0..<options.rounds {
-            BareDisk.measure(covey.folder + "-bare", seconds: options.seconds / 2, into: &bare)
+        // What the disk takes changes from one second to the next: short turns.
+        for _ in 0..<(options.rounds * 5) {
+            BareDisk.measure(covey.folder + "-bare", seconds: options.seconds / 10, into: &bare)
             ours.merge(measured(covey, load))
-            theirs.merge(measured(etcd, load))
+            if let etcd { theirs.merge(measured(etcd, load)) }
         }
         var lines = figures(&ours, &theirs, (nil, nil, nil))
         let disk = bare.percentile(0.5)
@@ -195,9 +200,10 @@ final class ServerCases {
 
     /// Fills both stores, looks at their memory and starts them again.
     private func million() {
+        guard etcd != nil else { return }
         let (template, place) = putTemplate()
         var results: [(rate: Double, cpu: Double, filled: Double, restart: Double, after: Double)] = []
-        for server in [covey, etcd] {
+        for server in servers {
             let cpu = server.cpuSeconds
             let load = UnaryLoad(.init(calls: options.keys), Self.method("Put"), template) { [self] i, message in
                 // Every key once, in an order that is neither sorted nor random: the same for both.

@@ -29,7 +29,8 @@ enum EndpointCommands {
 
     /// All at once; the answers come in the order in which they were found.
     static func health(_ invocation: Invocation) async throws(CtlFailure) {
-        let session = try await CtlSession(invocation)
+        // A refused login is what is wrong with an endpoint, like anything else.
+        let session = try await CtlSession(invocation, logsIn: false)
         let endpoints = try await endpoints(session)
         let checks = await withTaskGroup(of: EndpointHealth.self) { group in
             for endpoint in endpoints { group.addTask { await check(endpoint, session) } }

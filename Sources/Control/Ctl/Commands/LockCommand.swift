@@ -57,12 +57,11 @@ enum LockCommand {
             + ChildProcess.environment
         let result = await Children.run(command, environment: environment)
         try await orFail { () async throws(ClientError) in try await line.leave() }
+        guard let reason = Children.refusal(result, command) else { return }
         switch result {
-        case .success(.exited(0)): return
-        case .success(.exited(let code)): throw CtlFailure(code: code, "exit status \(code)")
-        case .success(.killed): throw CtlFailure(.error, result.refusal ?? "")
-        case .failure(.notFound): throw CtlFailure(.error, Children.notFound(command[0]))
-        case .failure(.notStarted): throw CtlFailure(.error, result.refusal ?? "")
+        case .success(.exited(let code)): throw CtlFailure(code: code, reason)
+        case .success(.killed): throw CtlFailure(code: 255, reason)
+        case .failure: throw CtlFailure(.error, reason)
         }
     }
 }

@@ -25,7 +25,7 @@ enum MirrorCommand {
         settings.credentials = try Login.credentials(invocation, userFlag: "dest-user", passwordFlag: "dest-password")
         settings.token = nil
         let target = try settings.open()
-        try await CtlSession.logIn(target, settings, session.console)
+        try await CtlSession.logIn(target, settings)
         let mirror = Mirror(
             source: session.client, target: target, prefix: ArgumentText.bytes(of: values.text("prefix")),
             targetPrefix: values.bool("no-dest-prefix")

@@ -69,22 +69,25 @@ enum RoleCommands {
         let range = try keyRange(Array(words[1...]), invocation)
         let session = try await CtlSession(invocation)
         let request = AuthRoleRevokePermissionRequest(role: words[0], key: range.key, rangeEnd: range.end)
+        let shownKey = ArgumentText.bytes(of: words[1])
         let answer = try await orFail { () async throws(ClientError) in
             try await session.client.auth.roleRevokePermission(request, session.options)
         }
-        try session.show(.roleRevoke(role: words[0], key: range.key, end: range.end, answer))
+        try session.show(.roleRevoke(role: words[0], key: shownKey, end: range.end, answer))
     }
 
     private static func keyRange(_ words: [String], _ invocation: Invocation) throws(CtlFailure) -> KeyRange {
         let isPrefix = invocation.values.bool("prefix")
         let isFromKey = invocation.values.bool("from-key")
         if isPrefix && isFromKey { throw .arguments("--from-key and --prefix flags are mutually exclusive") }
-        let key = ArgumentText.bytes(of: words[0])
+        // There is no empty key; what people mean is the first there can be.
+        let key = words[0].isEmpty ? [0] : ArgumentText.bytes(of: words[0])
         guard words.count == 1 else {
             if isPrefix { throw .arguments("unexpected endkey argument with --prefix flag") }
             if isFromKey { throw .arguments("unexpected endkey argument with --from-key flag") }
             return KeyRange(key: key, end: ArgumentText.bytes(of: words[1]))
         }
+        if isPrefix && words[0].isEmpty { return .prefix([]) }
         return isPrefix ? .prefix(key) : isFromKey ? .from(key) : .one(key)
     }
 }

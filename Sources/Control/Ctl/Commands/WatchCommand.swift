@@ -46,7 +46,8 @@ enum WatchCommand {
                 "ETCD_WATCH_EVENT_TYPE=\(GoText.quote(event.type.shown))",
                 "ETCD_WATCH_KEY=\(GoText.quote(pair.key))", "ETCD_WATCH_VALUE=\(GoText.quote(pair.value))",
             ]
-        guard let reason = await Children.run(command, environment: environment).refusal else { return }
+        let result = await Children.run(command, environment: environment)
+        guard let reason = Children.refusal(result, command) else { return }
         StandardStreams.write(2, Bytes("command \(Children.quoted(command)) error (\(reason))\n".utf8))
         throw CtlFailure(code: CtlFailure.Exit.error.rawValue)
     }

@@ -92,6 +92,8 @@ struct JSONText {
     private mutating func message(_ message: some WireMessage) { json.message(message, style: .goStruct) }
 
     private mutating func array<Element>(_ elements: [Element], _ write: (inout JSONWriter, Element) -> Void) {
+        // A list that Go has never put anything into is null.
+        if elements.isEmpty { return json.null() }
         json.beginArray()
         for element in elements { write(&json, element) }
         json.endArray()
@@ -140,9 +142,14 @@ struct JSONText {
         json.name("Header")
         message(watch.header ?? ResponseHeader())
         json.name("Events")
-        json.beginArray()
-        for event in watch.events { message(event) }
-        json.endArray()
+        if watch.header == nil {
+            // Of a watch that never came to be.
+            json.null()
+        } else {
+            json.beginArray()
+            for event in watch.events { message(event) }
+            json.endArray()
+        }
         json.name("CompactRevision")
         json.number(watch.compactRevision)
         json.name("Canceled")

@@ -33,7 +33,8 @@ extension UInt64 {
 }
 
 extension Int64 {
-    /// Lease ids are shown as the bits they are made of.
-    var hex: String { UInt64(bitPattern: self).hex }
-    var fullHex: String { UInt64(bitPattern: self).fullHex }
+    /// With a sign in front, as other tools show and read lease ids.
+    var hex: String { String(self, radix: 16) }
+    /// Sixteen columns, zeros in front.
+    var fullHex: String { self < 0 ? "-" + magnitude.fullHex.dropFirst() : magnitude.fullHex }
 }

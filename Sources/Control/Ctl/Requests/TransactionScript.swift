@@ -54,15 +54,21 @@ package struct TransactionScript {
 
     /// `mod("key") > "5"`
     package static func comparison(_ line: String) throws(CtlFailure) -> Compare {
-        let malformed = CtlFailure(.badInput, "malformed comparison: \(line)")
-        guard let parenthesis = line.firstIndex(of: "(") else { throw malformed }
+        guard let parenthesis = line.firstIndex(of: "(") else {
+            throw CtlFailure(.badInput, "malformed comparison: \(line)")
+        }
         let target = line[..<parenthesis]
         var text = ScannedText(line[line.index(after: parenthesis)...])
-        guard let key = text.quoted(), text.take(")") else { throw malformed }
+        func malformed(_ key: Bytes, _ sign: Substring) -> CtlFailure {
+            let understood = "\(target)(\(GoText.quote(key))) \(sign) \"\""
+            return CtlFailure(.badInput, "malformed comparison: \(line); got \(understood)")
+        }
+        guard let key = text.quoted() else { throw malformed([], "") }
+        guard text.take(")"), text.rest.first?.isWhitespace == true else { throw malformed(key, "") }
         text.skipBlanks()
         let sign = text.word()
         text.skipBlanks()
-        guard let operand = text.quoted() else { throw malformed }
+        guard let operand = text.quoted() else { throw malformed(key, sign) }
         var compare = Compare()
         compare.key = key
         switch sign {

@@ -97,6 +97,9 @@ package enum InteractiveWatchLine: Sendable {
         let words = try ShellWords.split(line)
         guard let first = words.first else { return .refused("Invalid command: \(line) (watch and progress supported)") }
         if first == "progress" { return .progress }
+        if words == ["watch"] && environment.key.isEmpty {
+            return .refused("Invalid command \(line) (command type or key is not provided)")
+        }
         guard first == "watch" else { return .refused("Invalid command \(line) (only support watch)") }
         let result: CommandLineResult
         do { result = try parser.parse(words) } catch { throw .arguments(error.description) }

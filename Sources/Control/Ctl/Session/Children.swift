@@ -22,28 +22,29 @@ enum Children {
         }
     }
 
+    /// Why this counts as a failure; nil for exit status 0.
+    static func refusal(
+        _ result: Result<ChildProcess.Outcome, ChildProcess.Failure>, _ command: [String]
+    ) -> String? {
+        switch result {
+        case .success(.exited(0)): nil
+        case .success(.exited(let code)): "exit status \(code)"
+        case .success(.killed(let signal)): "signal: \(SignalText.name(signal))"
+        case .failure(.notFound): notFound(command.first ?? "")
+        case .failure(.notStarted(let error)): "fork/\(StoredFile.shown(error))"
+        }
+    }
+
     /// `["sh" "-c" "exit 1"]`
     static func quoted(_ command: [String]) -> String { "[" + command.map { GoText.quote($0) }.joined(separator: " ") + "]" }
 
-    static func notFound(_ program: String) -> String {
-        program.contains("/")
+    private static func notFound(_ program: String) -> String {
+        program.contains("/") || program.isEmpty
             ? "fork/exec \(program): no such file or directory"
             : "exec: \(GoText.quote(program)): executable file not found in $PATH"
     }
 }
 
-extension Result where Success == ChildProcess.Outcome, Failure == ChildProcess.Failure {
-    /// Why this counts as a failure; nil for exit status 0.
-    var refusal: String? {
-        switch self {
-        case .success(.exited(0)): nil
-        case .success(.exited(let code)): "exit status \(code)"
-        case .success(.killed(let signal)): "signal: \(SignalText.name(signal))"
-        case .failure(.notFound): "executable file not found in $PATH"
-        case .failure(.notStarted(let error)): "fork/\(StoredFile.shown(error))"
-        }
-    }
-}
 
 enum SignalText {
     static func name(_ signal: Int32) -> String {

@@ -17,21 +17,19 @@ struct CtlSession: Sendable {
 
     /// Reads the environment, makes the client, and logs in when a user is given: a refusal is told apart from that of
     /// the request by its exit code.
-    init(_ invocation: Invocation, endpoints: [String]? = nil) async throws(CtlFailure) {
+    /// `logsIn`: false leaves it to the first request.
+    init(_ invocation: Invocation, logsIn: Bool = true) async throws(CtlFailure) {
         var invocation = invocation
         try invocation.readEnvironment()
         self.invocation = invocation
-        var settings = try ConnectionSettings(invocation)
-        if let endpoints { settings.endpoints = endpoints }
+        let settings = try ConnectionSettings(invocation)
         style = try invocation.style()
         self.settings = settings
         client = try settings.open()
-        try await CtlSession.logIn(client, settings, invocation.console)
+        if logsIn { try await CtlSession.logIn(client, settings) }
     }
 
-    static func logIn(
-        _ client: Client, _ settings: ConnectionSettings, _ console: Console
-    ) async throws(CtlFailure) {
+    static func logIn(_ client: Client, _ settings: ConnectionSettings) async throws(CtlFailure) {
         guard settings.credentials != nil, settings.token == nil else { return }
         do {
             try await client.authenticate(timeout: settings.dialTimeout)

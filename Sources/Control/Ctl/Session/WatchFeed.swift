@@ -33,7 +33,7 @@ actor WatchFeed {
                 failures = 0
                 if answer.canceled || answer.compactRevision != 0 {
                     isOver = true
-                    return answer
+                    return answer.created ? refused(answer.cancelReason) : answer
                 }
                 note(answer)
                 // The answer to the creation is not news.
@@ -43,10 +43,7 @@ actor WatchFeed {
                 stream = nil
                 if error.is(EtcdError.noLeader) || isFinal(error) {
                     isOver = true
-                    var answer = WatchResponse()
-                    answer.canceled = true
-                    answer.cancelReason = "\(error)"
-                    return answer
+                    return refused("\(error)")
                 }
                 if failures == 0 { lost(error) }
                 failures += 1
@@ -55,6 +52,14 @@ actor WatchFeed {
             }
         }
         return nil
+    }
+
+    /// A watch that never came to be has nothing to say but why.
+    private func refused(_ reason: String) -> WatchResponse {
+        var answer = WatchResponse()
+        answer.canceled = true
+        answer.cancelReason = reason
+        return answer
     }
 
     /// Asks the server how far it is. The answer comes among the others.
