@@ -16,9 +16,12 @@ enum RestoreCommand {
     static func run(_ invocation: UtilInvocation) throws(CtlFailure) {
         let path = try invocation.onlyWord("snapshot restore requires exactly one argument")
         let values = invocation.values
-        let bump = values.unsigned("bump-revision")
-        guard (bump > 0) == values.bool("mark-compacted") else {
-            throw CtlFailure(.error, "--mark-compacted required if --bump-revision > 0")
+        var bump: UInt64 = 0
+        if values.option("bump-revision") != nil {
+            bump = values.unsigned("bump-revision")
+            guard (bump > 0) == values.bool("mark-compacted") else {
+                throw CtlFailure(.error, "--mark-compacted required if --bump-revision > 0")
+            }
         }
         let name = values.text("name")
         let (cluster, advertised): (InitialCluster, [MemberURL])

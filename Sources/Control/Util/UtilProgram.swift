@@ -91,6 +91,17 @@ struct UtilInvocation {
     let root: Command
     let console: UtilConsole
 
+    init(parsed: ParsedCommand, root: Command, console: UtilConsole) {
+        self.parsed = parsed
+        self.root = root
+        self.console = console
+    }
+
+    /// The same command of `covey ctl`, which etcdctl had before there was an etcdutl.
+    init(_ invocation: Invocation) {
+        self.init(parsed: invocation.parsed, root: invocation.root, console: UtilConsole(console: invocation.console))
+    }
+
     var words: [String] { parsed.words }
     var values: OptionValues { parsed.values }
 

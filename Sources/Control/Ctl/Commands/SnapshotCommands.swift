@@ -68,31 +68,14 @@ enum SnapshotCommands {
 
     static func status(_ invocation: Invocation) throws(CtlFailure) {
         deprecated("status", invocation.console)
-        let path = try invocation.onlyWord("snapshot status requires exactly one argument")
-        let style = try invocation.style()
-        let bytes: Bytes
-        do throws(SystemError) {
-            _ = try StoredFile.size(path)
-            bytes = try StoredFile.read(path)
-        } catch {
-            throw CtlFailure(.error, StoredFile.shown(error))
-        }
-        let status: SnapshotStatus
-        do throws(BoltDamage) {
-            let layout = SnapshotFile.layout(fileBytes: bytes.count)
-            status = try SnapshotStatus(BoltImage(Bytes(bytes.prefix(layout.imageBytes))))
-        } catch {
-            throw CtlFailure(.error, "invalid database", advice: "\(path): \(error)")
-        }
-        invocation.console.out(try Reply.snapshotStatus(status).rendered(style))
+        try StatusCommand.run(UtilInvocation(invocation))
     }
 
     // MARK: restore
 
     static func restore(_ invocation: Invocation) throws(CtlFailure) {
         deprecated("restore", invocation.console)
-        _ = try invocation.onlyWord("snapshot restore requires exactly one argument")
-        throw CtlFailure(.error, "this tool does not write data directories; use `covey util snapshot restore`")
+        try RestoreCommand.run(UtilInvocation(invocation))
     }
 
     private static func deprecated(_ command: String, _ console: Console) {
