@@ -75,6 +75,8 @@ let package = Package(
         core("State", ["Foundations", "Wire", "JSON", "GRPC", "MVCC"]),
         core("FileFormats", ["Foundations", "Wire"]),
         core("Flags", ["Foundations"]),
+        core("Inventory", ["Foundations", "Flags", "JSON", "FileFormats"]),
+        core("Rendering", ["Foundations", "Flags", "JSON", "Inventory"]),
 
         // System
         system("Linux", ["Foundations", "CLinux"]),
@@ -103,7 +105,11 @@ let package = Package(
             "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
             "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient", "Passwords",
         ]),
-        program("covey", "Programs/covey", ["Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
+        outer("Operations", "Operations", [
+            "Foundations", "Flags", "JSON", "HTTP1", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI", "TLSEngine",
+            "Connections", "CoveyClient",
+        ]),
+        program("covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
         // Testing
         .target(

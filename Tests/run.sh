@@ -26,7 +26,7 @@ step "the client library beside real servers"
 swift test --skip-build --filter ClientTests
 
 step "whole programs: recordings, random operations beside a real server, kills, clusters"
-DIFFERENTIAL_OPERATIONS="${DIFFERENTIAL_OPERATIONS:-100000}" swift test --skip-build --no-parallel \
+swift test --skip-build --no-parallel \
     --filter 'BlackBoxTests|ClusterTests|LocalClusterTests'
 
 step "simulated clusters under seeded faults"

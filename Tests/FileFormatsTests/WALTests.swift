@@ -148,6 +148,35 @@ import Testing
         return replay
     }
 
+    /// What is left behind a snapshot, of a log with these entries (index, term) and then the snapshot's mark.
+    private func entries(_ written: [(LogIndex, Term)], behind snapshot: LogSnapshot) throws -> [LogIndex] {
+        var encoder = WALEncoder()
+        var bytes: Bytes = []
+        WALEncoder.appendChecksum(0, to: &bytes)
+        encoder.append(LogIdentity(member: MemberID(1), cluster: ClusterID(2)), to: &bytes)
+        encoder.append(LogSnapshot(), to: &bytes)
+        for (index, term) in written { encoder.append(LogEntry(term: term, index: index, kind: 0, data: [1]), to: &bytes) }
+        encoder.append(snapshot, to: &bytes)
+        var replay = WALReplay(from: snapshot)
+        try replay.read(bytes, file: "w", isLast: true)
+        try replay.finish()
+        return replay.entries.map(\.index)
+    }
+
+    @Test func `a snapshot of our own keeps what follows it; one from elsewhere voids what does not lead to it`() throws {
+        let own: [(LogIndex, Term)] = [(1, 1), (2, 1), (3, 1), (4, 1)]
+        #expect(try entries(own, behind: LogSnapshot(index: 3, term: 1)) == [4])
+        #expect(try entries(own, behind: LogSnapshot(index: 3, term: 2)) == [])
+        #expect(try entries([], behind: LogSnapshot(index: 9, term: 2)) == [])
+    }
+
+    @Test func `entries written again void all behind them, before the snapshot too`() throws {
+        let written: [(LogIndex, Term)] = [(1, 1), (2, 1), (3, 1), (4, 1), (2, 2), (3, 2)]
+        #expect(try entries(written, behind: LogSnapshot(index: 3, term: 2)) == [])
+        #expect(try entries(written + [(4, 2)], behind: LogSnapshot(index: 3, term: 2)) == [4])
+        #expect(try entries(written, behind: LogSnapshot(index: 2, term: 2)) == [3])
+    }
+
     @Test func `a file cut at any byte keeps every whole record and nothing else`() throws {
         let sample = Sample()
         for length in (sample.starts[1] + 1)...sample.end {

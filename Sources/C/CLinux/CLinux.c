@@ -30,6 +30,8 @@ int covey_host_name(const void *address, unsigned length, char *host, unsigned s
 
 int covey_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 
+int covey_end_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
+
 int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t data) {
     struct epoll_event event = {.events = events, .data = {.u64 = data}};
     return epoll_ctl(epoll, operation, descriptor, &event);

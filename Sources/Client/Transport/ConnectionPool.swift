@@ -16,7 +16,6 @@ final class ConnectionPool {
     private static let sweepGrain: UInt64 = 5_000_000
 
     let loop: EventLoop
-    let door: LoopDoor
     let dialler: GRPCDialler
     let configuration: ClientConfiguration
     /// Made when the first endpoint needs it, or before, when files were named: OpenSSL is slow to begin.
@@ -33,9 +32,8 @@ final class ConnectionPool {
     private var sweepAt = UInt64.max
     private var isClosed = false
 
-    init(loop: EventLoop, door: LoopDoor, _ configuration: ClientConfiguration, tls: TLSContext?) {
+    init(loop: EventLoop, _ configuration: ClientConfiguration, tls: TLSContext?) {
         self.loop = loop
-        self.door = door
         self.configuration = configuration
         madeTLS = tls
         dialler = GRPCDialler(loop: loop)

@@ -42,7 +42,4 @@ struct Endpoint: Hashable, Sendable {
         if isUnix { return "localhost" }
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
-
-    /// An address and no name: no resolver is asked.
-    var isLiteral: Bool { host.contains(":") || host.allSatisfy { $0.isNumber || $0 == "." } }
 }

@@ -26,6 +26,8 @@ final class EndpointLink: GRPCClientConnectionOwner {
 
     // The pool keeps its links.
     private unowned let pool: ConnectionPool
+    /// Its own, so that a name that takes long holds up nobody else.
+    private let resolver: Resolver
     private var state = State.idle
     private var connection: GRPCClientConnection?
     private var addresses: ArraySlice<SocketAddress> = []
@@ -41,6 +43,7 @@ final class EndpointLink: GRPCClientConnectionOwner {
         self.index = index
         self.endpoint = endpoint
         self.pool = pool
+        resolver = Resolver(pool.loop)
         keepaliveTime = max(pool.configuration.keepaliveInterval, pool.configuration.keepaliveFloor).nanoseconds
     }
 
@@ -72,23 +75,10 @@ final class EndpointLink: GRPCClientConnectionOwner {
             let reason = "address \(endpoint.host): missing port in address"
             return failed(GRPCClientConnection.dialError("tcp", reason).message)
         }
-        let (host, port) = (endpoint.host, endpoint.port)
-        if endpoint.isLiteral { return resolved(Self.lookUp(host, port)) }
-        // The system's resolver blocks, for seconds if need be.
-        let me = LoopBound(value: self)
-        let door = pool.door
-        BackgroundThread(name: "resolve") {
-            let found = Self.lookUp(host, port)
-            // False when the client was closed meanwhile: nobody wants to know.
-            _ = door.post { me.value.resolved(found) }
-        }.detach()
-    }
-
-    private static func lookUp(_ host: String, _ port: String) -> Result<[SocketAddress], GRPCStatus> {
-        do {
-            return .success(try SocketAddress.resolve(host: host, port: port))
-        } catch {
-            return .failure(GRPCClientConnection.dialError("tcp", "lookup \(host): \(error.call)"))
+        let host = endpoint.host
+        resolver.resolve(host: host, port: endpoint.port) { [weak self] answer in
+            self?.resolved(
+                answer.mapError { GRPCClientConnection.dialError("tcp", "lookup \(host): \($0.call)") })
         }
     }
 

@@ -31,7 +31,7 @@ final class Transport: Sendable {
             throw ClientError(code: .resourceExhausted, message: "\(error)")
         }
         door = LoopDoor(loop.mailbox)
-        pool = LoopBound(value: ConnectionPool(loop: loop, door: door, configuration, tls: tls))
+        pool = LoopBound(value: ConnectionPool(loop: loop, configuration, tls: tls))
         // The thread keeps pool and loop; what this object holds of them is only ever used there.
         BackgroundThread(name: "covey-client") { [pool] in pool.value.loop.run() }.detach()
     }

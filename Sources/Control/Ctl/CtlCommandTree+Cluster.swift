@@ -30,7 +30,8 @@ extension CtlCommandTree {
                     "status", "", "Prints out the status of endpoints specified in `--endpoints` flag",
                     description: """
                         When --write-out is set to simple, this command prints out comma-separated status lists for each endpoint.
-                        The items in the lists are endpoint, ID, version, db size, is leader, is learner, raft term, raft index, raft applied index, errors.
+                        The items in the lists are endpoint, ID, version, db size, is leader, is learner, \
+                        raft term, raft index, raft applied index, errors.
                         """),
                 Command(
                     "hashkv", "", "Prints the KV history hash for each endpoint in --endpoints",

@@ -9,6 +9,8 @@ package struct WALReplay: Sendable {
     package private(set) var identity: LogIdentity?
     package private(set) var state: LogState?
     package private(set) var entries: [LogEntry] = []
+    /// Of the entry at the snapshot's place, while it is part of the log.
+    private var termAtStart: Term?
     /// Every snapshot record met, in order.
     package private(set) var snapshots: [LogSnapshot] = []
     /// Index of the last entry met, also when it is not behind the snapshot.
@@ -35,6 +37,8 @@ package struct WALReplay: Sendable {
                 snapshots.append(snapshot)
                 guard snapshot.index == start.index else { continue }
                 guard snapshot.term == start.term else { throw notFound(file, record.offset) }
+                // One that came from another member voids what does not lead up to it; one of our own follows its entry.
+                if start.index > 0, termAtStart != start.term { entries.removeAll() }
                 startFound = true
             }
         }
@@ -64,7 +68,11 @@ package struct WALReplay: Sendable {
     /// A later entry with the same index replaces the earlier one and all behind it, as raft wrote them.
     private mutating func note(_ entry: LogEntry, _ file: String, _ offset: Int) throws(LogDamage) {
         lastIndex = entry.index
-        guard entry.index > start.index else { return }
+        guard entry.index > start.index else {
+            termAtStart = entry.index == start.index ? entry.term : nil
+            entries.removeAll()
+            return
+        }
         let position = entry.index - start.index - 1
         guard position <= UInt64(entries.count) else {
             throw LogDamage(

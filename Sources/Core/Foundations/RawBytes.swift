@@ -24,6 +24,35 @@ extension Array where Element == UInt8 {
     }
 }
 
+extension OutputSpan where Element == UInt8 {
+    /// Appends the bytes of a view, for which there is room.
+    @inlinable @inline(__always)
+    @_lifetime(self: copy self)
+    package mutating func append(_ bytes: RawSpan) {
+        let count = bytes.byteCount
+        invariant(count <= freeCapacity, "\(count) bytes into room for \(freeCapacity)")
+        unsafe bytes.withUnsafeBytes { source in
+            unsafe withUnsafeMutableBufferPointer { buffer, initialized in
+                guard let from = source.baseAddress, let to = buffer.baseAddress else { return }
+                unsafe UnsafeMutableRawPointer(to + initialized).copyMemory(from: from, byteCount: count)
+                initialized += count
+            }
+        }
+    }
+
+    /// Appends a number, most significant byte first.
+    @inlinable @inline(__always)
+    @_lifetime(self: copy self)
+    package mutating func append(bigEndian number: UInt64) {
+        invariant(freeCapacity >= 8, "8 bytes into room for \(freeCapacity)")
+        unsafe withUnsafeMutableBufferPointer { buffer, initialized in
+            guard let to = buffer.baseAddress else { return }
+            unsafe UnsafeMutableRawPointer(to + initialized).storeBytes(of: number.bigEndian, as: UInt64.self)
+            initialized += 8
+        }
+    }
+}
+
 extension RawSpan {
     /// The byte at an offset, bounds checked.
     @inlinable package subscript(byte offset: Int) -> UInt8 {

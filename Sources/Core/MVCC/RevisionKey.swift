@@ -15,10 +15,12 @@ package enum RevisionKey {
     }
 
     package static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout [UInt8]) {
-        appendBigEndian(revision.main, to: &bytes)
-        bytes.append(0x5f)
-        appendBigEndian(revision.sub, to: &bytes)
-        if isTombstone { bytes.append(0x74) }
+        bytes.append(addingCapacity: tombstoneCount) { output in
+            output.append(bigEndian: UInt64(bitPattern: revision.main))
+            output.append(0x5f)
+            output.append(bigEndian: UInt64(bitPattern: revision.sub))
+            if isTombstone { output.append(0x74) }
+        }
     }
 
     /// Nil when the bytes are no revision key.
@@ -32,15 +34,5 @@ package enum RevisionKey {
         let sub = unsafe Int64(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 9, as: Int64.self))
         guard main >= 0, sub >= 0 else { return nil }
         return (Revision(main: main, sub: sub), isTombstone)
-    }
-
-    private static func appendBigEndian(_ value: Int64, to bytes: inout [UInt8]) {
-        var shift: UInt64 = 56
-        let bits = UInt64(bitPattern: value)
-        while true {
-            bytes.append(UInt8(truncatingIfNeeded: bits >> shift))
-            if shift == 0 { return }
-            shift -= 8
-        }
     }
 }

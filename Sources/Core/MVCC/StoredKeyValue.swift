@@ -131,11 +131,19 @@ enum FieldWriter {
     @inline(__always)
     static func numberCount(_ value: Int64) -> Int { value == 0 ? 0 : 1 + varintCount(UInt64(bitPattern: value)) }
 
+    /// Asks for room once: this is the way of every stored pair into an answer.
     @inline(__always)
     static func bytes(_ tag: UInt8, _ payload: RawSpan, _ bytes: inout [UInt8]) {
-        bytes.append(tag)
-        varint(UInt64(payload.byteCount), &bytes)
-        bytes.append(payload)
+        bytes.append(addingCapacity: 11 + payload.byteCount) { output in
+            output.append(tag)
+            var rest = UInt64(payload.byteCount)
+            while rest >= 0x80 {
+                output.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+                rest >>= 7
+            }
+            output.append(UInt8(truncatingIfNeeded: rest))
+            output.append(payload)
+        }
     }
 
     /// A part of other bytes as a field.

@@ -4,6 +4,7 @@ import Control
 import Flags
 import Foundations
 import Glibc
+import Operations
 import Server
 
 @main enum Program {
@@ -22,6 +23,7 @@ import Server
             print(help)
             return 0
         }
+        if let code = OperatorProgram.run(words) { return code }
         let rest = Array(words.dropFirst())
         switch first {
         case "server": return ServerProgram.run(rest, calledAs: "covey server")
@@ -44,6 +46,8 @@ import Server
 
           covey server    start a member; flags as etcd's (covey server --help)
           covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
+          covey up        a cluster on this machine, from an inventory (covey up --help)
+          covey status    how that cluster is
           covey util      work on snapshot files and data directories, without a server (covey util --help)
           covey version   what this is
 

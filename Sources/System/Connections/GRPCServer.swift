@@ -70,6 +70,7 @@ package final class GRPCServer {
     /// Shared by all connections of the loop: one read, one burst of output at a time.
     var input = [UInt8](repeating: 0, count: 65536)
     var output: [UInt8] = []
+    let spares = SpareBuffers()
 
     package init(loop: EventLoop, router: GRPCRouter, limits: Limits = Limits()) {
         self.loop = loop
@@ -173,9 +174,14 @@ package final class GRPCServer {
         current(call)?.reply(call, encode)
     }
 
-    /// The same for what may fail half-way: then nothing of it is sent, and the call ends with the error.
-    package func replyOrFail(_ call: Call, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void) {
-        current(call)?.replyOrFail(call, encode)
+    /// The same for what may fail half-way: then nothing of it is sent, and the call ends with the error. `isLarge`: the
+    /// message is likely to be many kilobytes.
+    package func replyOrFail(
+        _ call: Call, isLarge: Bool = false, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void
+    ) {
+        guard let connection = current(call) else { return }
+        if isLarge { connection.session?.expectLargeAnswer(Int(call.slot)) }
+        connection.replyOrFail(call, encode)
     }
 
     package func reply(_ call: Call, _ message: [UInt8]) { reply(call) { $0.append(contentsOf: message) } }

@@ -189,7 +189,7 @@ final class ServerConnection: EventHandler {
     private func startHTTP2() {
         var limits = ServerSession.Limits()
         limits.maxConcurrentStreams = server.limits.maxConcurrentStreams
-        let session = ServerSession(owner: self, limits: limits, firstSerial: serial + 1)
+        let session = ServerSession(owner: self, limits: limits, firstSerial: serial + 1, spares: server.spares)
         wire = .http2(session)
         if server.isDraining { session.goAway(0) }
     }

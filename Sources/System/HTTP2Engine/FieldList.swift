@@ -15,12 +15,15 @@ package struct FieldList: Sendable {
     /// Where the value lies now.
     @discardableResult
     mutating func append(_ name: RawSpan, _ value: RawSpan) -> Range<Int32> {
-        var lengths = (UInt32(name.byteCount).littleEndian, UInt32(value.byteCount).littleEndian)
-        unsafe withUnsafeBytes(of: &lengths) { unsafe bytes.append(contentsOf: $0) }
-        bytes.append(name)
-        let start = Int32(bytes.count)
-        bytes.append(value)
-        return start..<Int32(bytes.count)
+        let (nameCount, valueCount) = (UInt32(truncatingIfNeeded: name.byteCount), UInt32(truncatingIfNeeded: value.byteCount))
+        bytes.append(addingCapacity: 8 + name.byteCount + value.byteCount) { output in
+            // Two little-endian words.
+            output.append(bigEndian: (UInt64(valueCount) << 32 | UInt64(nameCount)).byteSwapped)
+            output.append(name)
+            output.append(value)
+        }
+        let end = Int32(bytes.count)
+        return end - Int32(truncatingIfNeeded: value.byteCount)..<end
     }
 
     /// The first value of the field with this lower-case name.

@@ -51,6 +51,12 @@ package protocol ServerSessionOwner: AnyObject {
     /// Owned by this session: freed in deinit. Callbacks get `self` unretained; they run only inside calls on it.
     private let session: OpaquePointer
     @exclusivity(unchecked) @usableFromInline var streams = StreamSlab<ServerStream> { ServerStream() }
+    private let spares: SpareBuffers
+    /// The output of the `send` that is under way.
+    private var sink: [UInt8] = []
+    private var sinkLimit = 0
+    /// Pieces of bodies from this size on are copied once, not twice.
+    private static let uncopiedBytes = 2048
     private var nextSerial: UInt64
     private var room: [(slot: Int, serial: UInt64)] = []
     package private(set) var openStreams = 0
@@ -59,8 +65,11 @@ package protocol ServerSessionOwner: AnyObject {
     package private(set) var highestStreamID: Int32 = 0
 
     /// Streams get serials from `firstSerial` upwards.
-    package init(owner: any ServerSessionOwner, limits: Limits = Limits(), firstSerial: UInt64 = 1) {
+    package init(
+        owner: any ServerSessionOwner, limits: Limits = Limits(), firstSerial: UInt64 = 1, spares: SpareBuffers = SpareBuffers()
+    ) {
         unsafe self.owner = owner
+        self.spares = spares
         nextSerial = firstSerial
         self.limits = limits
         var session: OpaquePointer?
@@ -112,14 +121,43 @@ package protocol ServerSessionOwner: AnyObject {
 
     /// Appends the next pieces of output until there is no more or `output` holds `limit` bytes.
     package func send(into output: inout [UInt8], limit: Int) {
-        while output.count < limit {
+        // Large pieces of bodies do not pass through nghttp2's buffer: `sendBody` finds the output here.
+        swap(&output, &sink)
+        sinkLimit = limit
+        while sink.count < limit {
             var piece: UnsafePointer<UInt8>?
             let count = unsafe nghttp2_session_mem_send(session, &piece)
             if count < 0 { isFinished = true }
             if count <= 0 { break }
-            unsafe output.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
+            unsafe sink.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
         }
+        swap(&output, &sink)
         if !room.isEmpty { tellRoom() }
+    }
+
+    /// The frame of a piece that `fill` announced without copying it. False: the output is full, ask again.
+    fileprivate func sendBody(_ stream: UnsafeMutablePointer<ServerStream>, _ header: RawSpan, _ count: Int) -> Bool {
+        if sink.count >= sinkLimit { return false }
+        let end = unsafe stream.pointee.outboundStart
+        unsafe stream.pointee.outbound.withUnsafeBytes { bytes in
+            let piece = unsafe UnsafeRawBufferPointer(rebasing: bytes[(end - count)..<end]).bytes
+            sink.append(addingCapacity: header.byteCount + count) { output in
+                output.append(header)
+                output.append(piece)
+            }
+        }
+        if unsafe stream.pointee.queuedBytes == 0 { unsafe empty(stream) }
+        return true
+    }
+
+    /// The queue has been sent: a small buffer stays for the next answer, a large one goes to whoever needs it next.
+    private func empty(_ stream: UnsafeMutablePointer<ServerStream>) {
+        if unsafe stream.pointee.outbound.capacity < SpareBuffers.bufferBytes.lowerBound {
+            unsafe stream.pointee.outbound.removeAll(keepingCapacity: true)
+        } else {
+            unsafe spares.give(&stream.pointee.outbound)
+        }
+        unsafe stream.pointee.outboundStart = 0
     }
 
     private func tellRoom() {
@@ -141,6 +179,12 @@ package protocol ServerSessionOwner: AnyObject {
     @inlinable @inline(__always)
     package func withStream<R>(_ slot: Int, _ body: (inout ServerStream) -> R) -> R {
         unsafe body(&streams.pointer(slot).pointee)
+    }
+
+    /// The answer will be large: take room for it from where the last large one left it.
+    package func expectLargeAnswer(_ slot: Int) {
+        let stream = unsafe streams.pointer(slot)
+        if unsafe stream.pointee.outbound.isEmpty { unsafe stream.pointee.outbound = spares.take() }
     }
 
     package var slotCount: Int { unsafe streams.slotCount }
@@ -339,9 +383,14 @@ package protocol ServerSessionOwner: AnyObject {
         let start = unsafe stream.pointee.outboundStart
         let waiting = unsafe stream.pointee.queuedBytes
         let count = min(room, waiting)
+        let isUncopied = count >= ServerSession.uncopiedBytes
         if count > 0 {
-            unsafe stream.pointee.outbound.withUnsafeBufferPointer { bytes in
-                unsafe buffer.update(from: bytes.baseAddress.unsafelyUnwrapped + start, count: count)
+            if isUncopied {
+                unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
+            } else {
+                unsafe stream.pointee.outbound.withUnsafeBufferPointer { bytes in
+                    unsafe buffer.update(from: bytes.baseAddress.unsafelyUnwrapped + start, count: count)
+                }
             }
             unsafe stream.pointee.outboundStart = start + count
             unsafe stream.pointee.counted -= count
@@ -351,15 +400,12 @@ package protocol ServerSessionOwner: AnyObject {
         if count < waiting {
             if start > 1 << 20 {
                 // A long queue is cut at its front now and then, not at every piece.
-                unsafe stream.pointee.outbound.removeSubrange(0..<stream.pointee.outboundStart)
-                unsafe stream.pointee.outboundStart = 0
+                unsafe stream.pointee.outbound.removeSubrange(0..<start)
+                unsafe stream.pointee.outboundStart = count
             }
             return count
         }
-        if waiting > 0 {
-            unsafe stream.pointee.outbound.removeAll(keepingCapacity: stream.pointee.outbound.capacity <= 16384)
-            unsafe stream.pointee.outboundStart = 0
-        }
+        if waiting > 0 && !isUncopied { unsafe empty(stream) }
         guard let trailers = unsafe stream.pointee.trailers else {
             if count > 0 { return count }
             unsafe stream.pointee.waitsForBody = true
@@ -440,6 +486,12 @@ package protocol ServerSessionOwner: AnyObject {
                 if let slot = session.slot(of: id) { session.closed(slot, errorCode) }
             }
             return 0
+        }
+        unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, _, header, count, source, user in
+            let stream = unsafe source.unsafelyUnwrapped.pointee.ptr.assumingMemoryBound(to: ServerStream.self)
+            let header = unsafe UnsafeRawBufferPointer(start: header, count: 9)
+            let isSent = unsafe with(user) { unsafe $0.sendBody(stream, header.bytes, count) }
+            return isSent ? 0 : NGHTTP2_ERR_WOULDBLOCK.rawValue
         }
         unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, user in
             let header = unsafe frame.unsafelyUnwrapped.pointee.hd

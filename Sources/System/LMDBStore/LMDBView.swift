@@ -28,7 +28,10 @@ package final class LMDBView: StoreView {
         if key.byteCount >= LongKeys.prefixBytes { return getLong(table, key, body) }
         guard key.byteCount > 0 else { return body(nil) }
         var value = unsafe MDB_val()
-        let code = unsafe withValue(key) { key in unsafe mdb_get(reader.txn, reader.dbi(table), &key, &value) }
+        // By cursor, because one that stands on the page where the key is looks no further: ranges read near revisions.
+        let cursor = unsafe reader.takeCursor(table)
+        defer { unsafe reader.giveBack(cursor, table) }
+        let code = unsafe withValue(key) { key in unsafe mdb_cursor_get(cursor, &key, &value, MDB_SET) }
         if code == MDB_NOTFOUND { return body(nil) }
         reader.mustSucceed(code, "read")
         body(unsafe span(value))

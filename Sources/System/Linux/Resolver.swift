@@ -60,9 +60,9 @@ package final class Resolver {
     private func start() -> BlockingQueue<@Sendable () -> Void> {
         let queue = BlockingQueue<@Sendable () -> Void>()
         // Nobody waits for its end: a query may hang for half a minute, and holds nothing that must be saved.
-        _ = BackgroundThread(name: "resolver") {
+        BackgroundThread(name: "resolver") {
             while let tasks = queue.takeAll() { for task in tasks { task() } }
-        }
+        }.detach()
         return queue
     }
 

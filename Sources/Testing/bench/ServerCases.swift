@@ -138,8 +138,9 @@ final class ServerCases {
     ) {
         compare("\(title) (\(connections) connections x \(streams))", targets: targets) { server in
             let load = UnaryLoad(
-                .init(connections: connections, streams: streams, seconds: self.options.seconds, calls: self.options.calls), Self.method(method), message,
-                request)
+                .init(
+                    connections: connections, streams: streams, seconds: self.options.seconds, calls: self.options.calls),
+                Self.method(method), message, request)
             load.run(port: server.port)
             if load.failed > 0 { fail("\(server.name): \(load.failed) calls of \(load.completed + load.failed) failed") }
             return Outcome(rates: [Double(load.completed) / load.seconds], count: load.completed, latencies: load.latencies)
@@ -179,7 +180,8 @@ final class ServerCases {
         var (ours, theirs, bare) = (Outcome(), Outcome(), Latencies())
         let load = { (server: MeasuredServer) -> Outcome in
             let load = UnaryLoad(
-                .init(connections: 1, streams: 1, seconds: self.options.seconds / 5, calls: self.options.calls), Self.method("Put"), self.hotPut)
+                .init(connections: 1, streams: 1, seconds: self.options.seconds / 5, calls: self.options.calls),
+                Self.method("Put"), self.hotPut)
             load.run(port: server.port)
             return Outcome(rates: [Double(load.completed) / load.seconds], count: load.completed, latencies: load.latencies)
         }

@@ -26,6 +26,7 @@ int covey_numeric_host(const void *address, unsigned length, char *host, unsigne
 int covey_host_name(const void *address, unsigned length, char *host, unsigned size);
 int covey_resolve(const char *name, int type, void *answer, int size);
 int covey_thread_name(const char *name);
+int covey_end_with_parent(int signal);
 int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t data);
 uint64_t covey_event_data(const struct epoll_event *event);
 uint32_t covey_event_bits(const struct epoll_event *event);

@@ -1,0 +1,191 @@
+// What a cluster should be: hosts, ports, sizes, times, certificates. Written by people as YAML; here it is a value that
+// has been checked, in which every key has its value. The smallest one has a name and three hosts:
+//
+//     metadata: {name: main}
+//     spec:
+//       hosts:
+//         kv1: 10.0.0.11
+//         kv2: 10.0.0.12
+//         kv3: 10.0.0.13
+//
+// It holds no secrets: it is meant to be in version control and to be shown.
+
+import FileFormats
+import Foundations
+
+package struct Inventory: Sendable, Equatable {
+    package enum Supervisor: String, Sendable { case systemd, processes }
+
+    package struct Host: Sendable, Equatable {
+        package enum Role: String, Sendable { case voter, spare }
+
+        package var name: String
+        package var address: String
+        package var zone: String?
+        package var role: Role
+        package var clientPort: Int
+        package var peerPort: Int
+        package var metricsPort: Int
+        package var place: Place
+
+        package var clientURL: String { "https://\(AddressText.inURL(address)):\(clientPort)" }
+        package var peerURL: String { "https://\(AddressText.inURL(address)):\(peerPort)" }
+    }
+
+    package enum Compaction: Sendable, Equatable {
+        case off
+        /// Nanoseconds.
+        case periodic(Int64)
+        case revisions(Int64)
+    }
+
+    package struct Authority: Sendable, Equatable {
+        /// Nanoseconds, as all durations here.
+        package var lifetime: Int64
+    }
+
+    package var name: String
+    /// As written; zero when the ledger counts.
+    package var generation: Int64
+    package var supervisor: Supervisor
+    /// By name.
+    package var hosts: [Host]
+    /// Nil: each host listens on its own address.
+    package var listenAddress: String?
+    package var dataDirectory: String
+    package var walDirectory: String?
+    package var quotaBytes: Int64
+    package var heartbeat: Int64
+    package var election: Int64
+    package var compaction: Compaction
+    package var snapshotEntries: Int64
+    package var preVote: Bool
+    package var requestBytesMax: Int64
+    package var transactionOperationsMax: Int64
+    package var corruptionCheck: Int64
+    package var memoryMinBytes: Int64
+    package var memoryMaxBytes: Int64?
+    package var openFilesMax: Int64
+    package var peerCA: Authority
+    package var clientCA: Authority
+    package var leafLifetime: Int64
+    package var renewAt: Double
+    package var extraNames: [String: [String]]
+    package var minimumTLS: String
+    package var logLevel: String
+    package var logFormat: String
+    package var minimumTolerance: Int
+
+    /// Everything, with defaults and places: for the explanation of a key.
+    package let resolved: Resolved
+    package let digest: InventoryDigest
+
+    package var voters: [Host] { hosts.filter { $0.role == .voter } }
+    package var quorum: Int { voters.count / 2 + 1 }
+    /// Voters that may fail.
+    package var tolerance: Int { voters.count - quorum }
+}
+
+/// Which inventory: equal for files that mean the same, whatever their order, comments and spelt-out defaults.
+package struct InventoryDigest: Sendable, Hashable, CustomStringConvertible {
+    /// 64 hexadecimal digits.
+    package var hex: String
+
+    package init(hex: String) { self.hex = hex }
+    package var description: String { hex }
+    /// Enough for people.
+    package var short: String { String(hex.prefix(12)) }
+}
+
+extension Inventory {
+    package struct Reading: Sendable {
+        /// Nil when there are errors.
+        package var inventory: Inventory?
+        /// In the order of the file's lines.
+        package var problems: [Problem]
+
+        package var errors: [Problem] { problems.filter { $0.severity == .error } }
+        package var warnings: [Problem] { problems.filter { $0.severity == .warning } }
+    }
+
+    /// Validates a whole file. `root` is nil for an empty one.
+    package static func read(_ root: SourceNode?) -> Reading {
+        let start = Place(line: 1, column: 1)
+        var resolver = Resolver()
+        let resolved = resolver.resolve(root, .record(Schema.root), at: "", place: start)
+        var problems = resolver.problems
+        var inventory: Inventory?
+        if !problems.contains(where: { $0.severity == .error }) {
+            let typed = Inventory(resolved)
+            problems += typed.crossChecks()
+            if !problems.contains(where: { $0.severity == .error }) { inventory = typed }
+        }
+        return Reading(inventory: inventory, problems: problems.sorted { $0.place < $1.place })
+    }
+
+    private init(_ resolved: Resolved) {
+        guard let spec = resolved.find("spec") else { unreachable("the schema requires spec") }
+        name = resolved.text("metadata.name")
+        generation = resolved.integer("metadata.generation")
+        supervisor = spec.choice("supervisor")
+        hosts = (spec.find("hosts")?.members ?? []).map { Host($0, spec) }
+        listenAddress = spec.textIfAny("network.listen")
+        dataDirectory = spec.textIfAny("storage.dataDir") ?? "/var/lib/covey/\(resolved.text("metadata.name"))"
+        walDirectory = spec.textIfAny("storage.walDir")
+        quotaBytes = spec.integer("storage.quota")
+        heartbeat = spec.integer("tuning.heartbeat")
+        election = spec.integer("tuning.election")
+        compaction = Compaction(
+            mode: spec.text("tuning.autoCompaction.mode"), spec.text("tuning.autoCompaction.retention"))
+        snapshotEntries = spec.integer("tuning.snapshotEntries")
+        preVote = spec.flag("tuning.preVote")
+        requestBytesMax = spec.integer("tuning.requestMax")
+        transactionOperationsMax = spec.integer("tuning.transactionMax")
+        corruptionCheck = spec.integer("tuning.corruptionCheck")
+        memoryMinBytes = spec.integer("limits.memoryMin")
+        memoryMaxBytes = spec.integerIfAny("limits.memoryMax")
+        openFilesMax = spec.integer("limits.openFiles")
+        peerCA = Authority(lifetime: spec.integer("tls.peerCA.lifetime"))
+        clientCA = Authority(lifetime: spec.integer("tls.clientCA.lifetime"))
+        leafLifetime = spec.integer("tls.leaf.lifetime")
+        renewAt = spec.fraction("tls.leaf.renewAt")
+        extraNames = Dictionary(
+            uniqueKeysWithValues: (spec.find("tls.leaf.extraSANs")?.members ?? []).map { member in
+                guard case .list(let names) = member.value.content else { return (member.name, []) }
+                return (member.name, names.map(\.shown))
+            })
+        minimumTLS = spec.text("tls.minVersion")
+        logLevel = spec.text("log.level")
+        logFormat = spec.text("log.format")
+        minimumTolerance = Int(spec.integer("policy.minTolerance"))
+        self.resolved = resolved
+        digest = Canonical.digest(resolved)
+    }
+}
+
+extension Inventory.Host {
+    fileprivate init(_ member: Resolved.Member, _ spec: Resolved) {
+        func port(_ name: String) -> Int {
+            Int(member.value.integerIfAny(name) ?? spec.integer("network.\(name)"))
+        }
+        name = member.name
+        address = member.value.text("address")
+        zone = member.value.textIfAny("zone")
+        role = member.value.choice("role")
+        clientPort = port("client")
+        peerPort = port("peer")
+        metricsPort = port("metrics")
+        place = member.value.place ?? Place(line: 1, column: 1)
+    }
+}
+
+extension Inventory.Compaction {
+    /// A retention that does not fit its mode is told by the cross checks, with its place.
+    fileprivate init(mode: String, _ retention: String) {
+        switch mode {
+        case "periodic": self = .periodic(DurationText.parse(retention) ?? 0)
+        case "revision": self = .revisions(Int64(retention) ?? 0)
+        default: self = .off
+        }
+    }
+}

@@ -1,0 +1,46 @@
+// How a member's process begins: this program, called again, ties its end to ours and becomes the server.
+//
+//     covey up  --spawn-->  covey run-member PID --name=m1 ...  --exec-->  covey server --name=m1 ...
+
+import Glibc
+import Linux
+
+enum MemberProcess {
+    static let word = "run-member"
+
+    static func words(_ flags: [String]) -> [String] { ["covey", word, String(getpid())] + flags }
+
+    /// In the child. Returns only when it could not.
+    static func become(_ words: [String]) -> Int32 {
+        guard let parent = words.first.flatMap({ pid_t($0) }) else {
+            Output.error("covey \(word) is what `covey up` calls; it is of no use by itself\n")
+            return 2
+        }
+        guard SupervisedProcess.endWithParent(parent, SIGTERM) else { return 1 }
+        // The server reads variables of these names; the inventory alone says how it runs.
+        for name in variables()
+        where name.hasPrefix("ETCD_") || (name.hasPrefix("COVEY_") && name != "COVEY_FAILPOINTS") {
+            unsafe unsetenv(name)
+        }
+        guard let program = ownProgram() else { return 1 }
+        Output.error("\(SupervisedProcess.become(program, ["covey", "server"] + words.dropFirst()))\n")
+        return 1
+    }
+
+    static func ownProgram() -> String? {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
+        guard count > 0, count < buffer.count else { return nil }
+        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private static func variables() -> [String] {
+        var names: [String] = []
+        var next = unsafe environ
+        while let entry = unsafe next.pointee {
+            names.append(String(unsafe String(cString: entry).prefix { $0 != "=" }))
+            unsafe next += 1
+        }
+        return names
+    }
+}

@@ -1,0 +1,74 @@
+// What one member says of itself at one moment.
+
+import Inventory
+import JSON
+
+struct MemberView: Sendable, Equatable {
+    enum Health: Sendable, Equatable {
+        case healthy
+        /// It answers, and says why it cannot serve.
+        case unhealthy(String)
+        case unreachable(String)
+    }
+
+    var health: Health
+    /// Nil when it does not answer.
+    var facts: Facts?
+
+    struct Facts: Sendable, Equatable {
+        var memberID: UInt64
+        var clusterID: UInt64
+        var leaderID: UInt64
+        var version: String
+        var term: UInt64
+        var raftIndex: UInt64
+        var appliedIndex: UInt64
+        var revision: Int64
+        var storeBytes: Int64
+        var storeBytesInUse: Int64
+        var isLearner: Bool
+        var errors: [String]
+
+        var isLeader: Bool { leaderID != 0 && leaderID == memberID }
+    }
+
+    var isHealthy: Bool { health == .healthy }
+
+    /// Asks for health and facts at the same time.
+    static func observe(_ host: Inventory.Host, _ gateway: Gateway) async -> MemberView {
+        async let healthAnswer = gateway.ask(host.address, host.clientPort, "/health")
+        async let statusAnswer = gateway.ask(host.address, host.clientPort, "/v3/maintenance/status", .object([]))
+        let (health, status) = await (healthAnswer, statusAnswer)
+        var view = MemberView(health: .healthy, facts: nil)
+        switch health {
+        case .failure(let error): view.health = .unreachable("\(error)")
+        case .success(let answer):
+            if answer.json?["health"]?.string != "true" {
+                let reason = answer.json?["reason"]?.string ?? ""
+                view.health = .unhealthy(reason.isEmpty ? "HTTP status \(answer.status)" : reason)
+            }
+        }
+        if case .success(let answer) = status, answer.status == 200, let json = answer.json { view.facts = Facts(json) }
+        return view
+    }
+}
+
+extension MemberView.Facts {
+    /// Numbers of 64 bits are strings in the gateway's JSON, and zero values are left out.
+    init?(_ json: JSONValue) {
+        guard let header = json["header"] else { return nil }
+        func number(_ value: JSONValue?) -> UInt64 { value?.string.flatMap { UInt64($0) } ?? value?.uint64 ?? 0 }
+        memberID = number(header["member_id"])
+        clusterID = number(header["cluster_id"])
+        revision = Int64(clamping: number(header["revision"]))
+        leaderID = number(json["leader"])
+        version = json["version"]?.string ?? ""
+        term = number(json["raftTerm"])
+        raftIndex = number(json["raftIndex"])
+        appliedIndex = number(json["raftAppliedIndex"])
+        storeBytes = Int64(clamping: number(json["dbSize"]))
+        storeBytesInUse = Int64(clamping: number(json["dbSizeInUse"]))
+        isLearner = json["isLearner"]?.bool ?? false
+        errors = json["errors"]?.array?.compactMap(\.string) ?? []
+    }
+}
