@@ -28,26 +28,26 @@ struct `Util: served by both sides` {
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
-    func `a real server's snapshot, restored by us, is served by ours; ours by a real one`() throws {
+    func `a real server's snapshot, restored by us, is served by ours; ours by a real one`() async throws {
         let tools = try #require(RealTools.etcd35, "run: make deps")
-        let real = EtcdProcess(tools + "/etcd").start()
+        let real = await EtcdProcess(tools + "/etcd").start()
         let control = RealControl(endpoint: "127.0.0.1:\(real.clientPort)")
         fill(control)
         let hash = control.hashKV
         let keys = control("get", "", "--prefix")
         #expect(!control("snapshot", "save", workshop.folder + "/real.db").hasPrefix("failed"))
-        real.kill()
+        await real.kill()
 
         #expect(workshop.called("etcdutl", restoreWords(real, "real.db", "ours")).status == 0)
         #expect(workshop.util("hashkv", "ours").output.hasPrefix(hash + ", "))
-        let ours = workshop.server(on: "ours", like: real).start()
+        let ours = await workshop.server(on: "ours", like: real).start()
         #expect(control.hashKV == hash)
         #expect(control("get", "", "--prefix") == keys)
         #expect(control("user", "list") == "u\n")
         #expect(control("lease", "list").hasPrefix("found 1 leases"))
         #expect(control("put", "ours", "x") == "OK\n")
         let newHash = control.hashKV
-        ours.kill()
+        await ours.kill()
 
         workshop.shell("mv \(ours.folder)/data stopped")
         let export = workshop.util("export", "stopped", "--snapshot", "ours.db")
@@ -55,19 +55,19 @@ struct `Util: served by both sides` {
         let theirStatus = workshop.run(tools + "/etcdutl", ["snapshot", "status", "ours.db"])
         #expect(theirStatus.status == 0 && theirStatus.output == workshop.util("snapshot", "status", "ours.db").output)
         #expect(workshop.run(tools + "/etcdutl", restoreWords(real, "ours.db", "theirs")).status == 0)
-        let theirs = workshop.server(tools + "/etcd", on: "theirs", like: real).start()
+        let theirs = await workshop.server(tools + "/etcd", on: "theirs", like: real).start()
         #expect(control.hashKV == newHash)
         #expect(control("get", "ours") == "ours\nx\n")
-        theirs.kill()
+        await theirs.kill()
     }
 
     private static let servers = [RealTools.etcd35.map { $0 + "/etcd" }, RealTools.etcd34Server].compactMap { $0 }
 
     @Test(.enabled(if: RealTools.required(RealTools.etcd35)), arguments: servers)
-    func `a killed member goes on as ours, with what its database had not taken yet, and back`(program: String) throws {
+    func `a killed member goes on as ours, with what its database had not taken yet, and back`(program: String) async throws {
         // The database is written when a snapshot of the log is, and otherwise stays behind.
         let lazy = ["--snapshot-count", "50", "--backend-batch-interval", "1h", "--backend-batch-limit", "1000000"]
-        let real = EtcdProcess(program, lazy).start()
+        let real = await EtcdProcess(program, lazy).start()
         let control = RealControl(endpoint: "127.0.0.1:\(real.clientPort)")
         fill(control)
         let hash = control.hashKV
@@ -75,7 +75,7 @@ struct `Util: served by both sides` {
         let running = workshop.util("import", real.folder + "/data", "--data-dir", "no")
         #expect(running.status == 1)
         #expect(running.errors.contains("a running etcd is using"))
-        real.kill()
+        await real.kill()
 
         workshop.shell("mv \(real.folder)/data old")
         let before = workshop.fingerprint("old")
@@ -86,27 +86,27 @@ struct `Util: served by both sides` {
         #expect(workshop.util("hashkv", "new").output.hasPrefix(hash + ", "))
         #expect(workshop.util("verify", "new").status == 0)
 
-        let ours = workshop.server(on: "new", like: real).start()
+        let ours = await workshop.server(on: "new", like: real).start()
         #expect(control.hashKV == hash)
         #expect(control("get", "", "--prefix") == keys)
         #expect(control("member", "list").contains(", started, m0, http://127.0.0.1:\(real.peerPort)"))
         #expect(control("put", "ours", "x") == "OK\n")
         let newHash = control.hashKV
-        ours.kill()
+        await ours.kill()
 
         workshop.shell("mv \(ours.folder)/data stopped")
         let export = workshop.util("export", "stopped", "--data-dir", "back")
         #expect(export.status == 0, "\(export.errors)")
         let tools = try #require(RealTools.etcd35, "run: make deps")
-        let back = workshop.server(tools + "/etcd", on: "back", like: real).start()
+        let back = await workshop.server(tools + "/etcd", on: "back", like: real).start()
         #expect(control.hashKV == newHash)
         #expect(control("get", "ours") == "ours\nx\n")
         #expect(control("put", "back", "y") == "OK\n")
-        back.kill()
+        await back.kill()
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
-    func `three members restored from one file form a new cluster`() throws {
+    func `three members restored from one file form a new cluster`() async throws {
         let ports = (0..<3).map { _ in (client: freePort(), peer: freePort()) }
         let list = ports.enumerated().map { "m\($0)=http://127.0.0.1:\($1.peer)" }.joined(separator: ",")
         workshop.place("store-3.5.1.snapshot", as: "s.db")
@@ -122,14 +122,19 @@ struct `Util: served by both sides` {
             members.append(member)
         }
         let started = members.map { $0.launched() }
-        #expect(eventually { started.allSatisfy(\.accepts) })
+        let reachable = await comesTrue { ports.allSatisfy { canConnect(port: $0.client) } }
+        #expect(reachable)
         let first = RealControl(endpoint: "127.0.0.1:\(ports[0].client)")
-        #expect(eventually { first("put", "joined", "yes") == "OK\n" })
+        let isServing = await comesTrue { first("put", "joined", "yes") == "OK\n" }
+        #expect(isServing)
         let second = RealControl(endpoint: "127.0.0.1:\(ports[2].client)")
         #expect(second("get", "joined") == "joined\nyes\n")
         #expect(second("get", "a") == "a\n1c\n")
-        #expect(eventually { second("member", "list").split(separator: "\n").count { $0.contains(", started, m") } == 3 })
+        let allPublished = await comesTrue {
+            second("member", "list").split(separator: "\n").count { $0.contains(", started, m") } == 3
+        }
+        #expect(allPublished)
         #expect(first.hashKV == second.hashKV)
-        for member in started { member.kill() }
+        for member in started { await member.kill() }
     }
 }

@@ -57,16 +57,32 @@ package struct EndpointHealth: Sendable, Equatable {
     /// Why it is not healthy.
     package var error: String?
     package var isHealthy: Bool { error == nil }
+
+    package init(endpoint: String, took: String, error: String? = nil) {
+        self.endpoint = endpoint
+        self.took = took
+        self.error = error
+    }
 }
 
 package struct EndpointStatus: Sendable {
     package var endpoint: String
     package var status: StatusResponse
+
+    package init(endpoint: String, status: StatusResponse) {
+        self.endpoint = endpoint
+        self.status = status
+    }
 }
 
 package struct EndpointHashKV: Sendable {
     package var endpoint: String
     package var hash: HashKVResponse
+
+    package init(endpoint: String, hash: HashKVResponse) {
+        self.endpoint = endpoint
+        self.hash = hash
+    }
 }
 
 extension Reply {

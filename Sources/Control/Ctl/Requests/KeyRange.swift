@@ -7,6 +7,11 @@ package struct KeyRange: Equatable, Sendable {
     /// Empty: the key alone. A single zero byte: everything from the key on.
     package var end: Bytes
 
+    package init(key: Bytes, end: Bytes) {
+        self.key = key
+        self.end = end
+    }
+
     package static let openEnd: Bytes = [0]
 
     package static func one(_ key: Bytes) -> KeyRange { KeyRange(key: key, end: []) }
