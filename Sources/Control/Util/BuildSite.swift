@@ -25,7 +25,7 @@ final class BuildSite {
     private var lock: DirectoryLock?
     /// What is at `part` is ours to remove: not before it was looked at, not after it has its name. (A class that throws
     /// from its initialiser is still deinitialised.)
-    private var isOurs = false
+    private var removesPart = false
 
     private static let partName = ".part"
     private static let ownNames: Set<String> = ["member"]
@@ -58,7 +58,7 @@ final class BuildSite {
             data = DataDirectory(part, wal: walPart)
         }
         try removeLeftovers()
-        self.isOurs = true
+        removesPart = true
         lock = try BuildSite.onDirectory { () throws(DataDirectoryError) in try data.prepare() }
         try BuildSite.onDisk { () throws(DiskError) in
             if !isOurs {
@@ -72,7 +72,7 @@ final class BuildSite {
 
     /// Not finished: nothing is left behind.
     deinit {
-        guard isOurs else { return }
+        guard removesPart else { return }
         // The reason to give up has been told; what cannot be removed now the next attempt removes.
         try? FileTree.remove(part)
         if let walPart { try? FileTree.remove(walPart) }
@@ -89,12 +89,12 @@ final class BuildSite {
             }
             if isInside {
                 try Disk.rename(data.member, to: directory + "/member")
-                isOurs = false
+                removesPart = false
                 try FileTree.remove(part)
                 try Disk.syncDirectory(directory)
             } else {
                 try Disk.rename(part, to: directory)
-                isOurs = false
+                removesPart = false
                 try Disk.syncDirectory(Disk.parent(of: directory))
             }
         }

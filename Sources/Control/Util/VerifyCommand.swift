@@ -16,6 +16,10 @@ enum VerifyCommand {
             try verifyOurs(path, wal: invocation.path("wal-dir"), console)
         } else if StoredFile.exists(EtcdDirectory.databasePath(path)) {
             try verifyEtcds(path, wal: invocation.path("wal-dir"), console)
+        } else if Disk.isDirectory(path) {
+            throw CtlFailure(
+                .error, "\(path) is no data directory of ours or of etcd",
+                advice: "Name the folder given to the server as --data-dir.")
         } else {
             try verifyFile(path, console)
         }

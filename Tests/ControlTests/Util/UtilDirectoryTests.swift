@@ -47,18 +47,17 @@ private let segment = "old/member/wal/0000000000000000-0000000000000000.wal"
     }
 
     @Test(arguments: [
-        Damage(name: "no database", says: "is no data directory of etcd") { $0.shell("rm old/member/snap/db") },
+        Damage(name: "no database", says: "is no data directory of") { $0.shell("rm old/member/snap/db") },
         Damage(name: "no log", says: "old/member/wal") { $0.shell("rm -r old/member/wal") },
         Damage(name: "empty log folder", says: "holds no log") { $0.shell("rm old/member/wal/*") },
-        Damage(name: "a bit in the log", says: "record checksum is") { $0.change(segment) { $0[$0.count / 2] ^= 1 } },
+        Damage(name: "a bit in the log", says: "\(segment) at byte ") { $0.change(segment) { $0[$0.count / 2] ^= 1 } },
         Damage(name: "the log lost its end", says: "part of the log is lost") { workshop in
             // Without the newest snapshot the log counts from the one before; cut behind that.
             workshop.shell("rm -f old/member/snap/*16.snap")
             workshop.change(segment) { $0.removeLast(700) }
         },
-        Damage(name: "another log", says: "does not know the snapshot") { workshop in
-            workshop.shell("rm old/member/snap/*.snap && touch old/member/snap/0")
-            workshop.change(segment) { $0 = Bytes($0.prefix(16)) }
+        Damage(name: "nothing but the first record", says: "no record says whose log it is") {
+            $0.change(segment) { $0 = Bytes($0.prefix(16)) }
         },
         Damage(name: "a page of the database", says: "the database file is damaged") {
             $0.change("old/member/snap/db") { bytes in for page in 2..<6 { bytes[page * 4096 + 8] ^= 0x80 } }
@@ -70,8 +69,7 @@ private let segment = "old/member/wal/0000000000000000-0000000000000000.wal"
         for words in [["import", "old", "--data-dir", "new"], ["verify", "old"]] {
             let run = workshop.called("etcdutl", words)
             #expect(run.status == 1, "\(words)")
-            let isSaid = run.errors.contains(damage.says) || damage.name == "another log" || damage.name == "no database"
-            #expect(isSaid, "\(words): \(run.errors)")
+            #expect(run.errors.contains(damage.says), "\(words): \(run.errors)")
         }
         #expect(!workshop.exists("new") && !workshop.exists("new.part"))
     }
