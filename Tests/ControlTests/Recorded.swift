@@ -36,7 +36,7 @@ struct Recorded: CustomStringConvertible {
 
     static let folder = "/" + #filePath.split(separator: "/").dropLast().joined(separator: "/")
 
-    private static func read(_ path: String) -> Bytes {
+    static func read(_ path: String) -> Bytes {
         guard let file = fopen(path, "r") else { fatalError("cannot open \(path)") }
         defer { fclose(file) }
         var bytes: Bytes = []

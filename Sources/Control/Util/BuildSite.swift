@@ -23,7 +23,9 @@ final class BuildSite {
     private let walPart: String?
     /// Held until the process ends or the site is given up, so that two builders do not meet.
     private var lock: DirectoryLock?
-    private var isFinished = false
+    /// What is at `part` is ours to remove: not before it was looked at, not after it has its name. (A class that throws
+    /// from its initialiser is still deinitialised.)
+    private var removesPart = false
 
     private static let partName = ".part"
     private static let ownNames: Set<String> = ["member"]
@@ -56,6 +58,7 @@ final class BuildSite {
             data = DataDirectory(part, wal: walPart)
         }
         try removeLeftovers()
+        removesPart = true
         lock = try BuildSite.onDirectory { () throws(DataDirectoryError) in try data.prepare() }
         try BuildSite.onDisk { () throws(DiskError) in
             if !isOurs {
@@ -69,7 +72,7 @@ final class BuildSite {
 
     /// Not finished: nothing is left behind.
     deinit {
-        guard !isFinished else { return }
+        guard removesPart else { return }
         // The reason to give up has been told; what cannot be removed now the next attempt removes.
         try? FileTree.remove(part)
         if let walPart { try? FileTree.remove(walPart) }
@@ -86,12 +89,12 @@ final class BuildSite {
             }
             if isInside {
                 try Disk.rename(data.member, to: directory + "/member")
-                isFinished = true
+                removesPart = false
                 try FileTree.remove(part)
                 try Disk.syncDirectory(directory)
             } else {
                 try Disk.rename(part, to: directory)
-                isFinished = true
+                removesPart = false
                 try Disk.syncDirectory(Disk.parent(of: directory))
             }
         }

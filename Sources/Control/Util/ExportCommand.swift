@@ -37,7 +37,7 @@ enum ExportCommand {
         if limit < log.lastIndex {
             console.warn(
                 "entries at the end of the log are not known to be committed and are left out",
-                [("commit-index", "\(limit)"), ("last-index", "\(log.lastIndex)")])
+                json: [("commit-index", "\(limit)"), ("last-index", "\(log.lastIndex)")])
         }
         if applied >= limit {
             try write(store, to: file, withDigest: true)
@@ -51,10 +51,10 @@ enum ExportCommand {
             defer { try? FileTree.remove(copy) }  // it is of no use to anybody, and its name says what it is
             try FileTree.copy(source.data.store + "/data.mdb", to: copy + "/data.mdb")
             let entries = try LogReplay.apply(log, upTo: limit, to: copy)
-            console.info("applied entries of the log that the store did not have yet", [("entries", "\(entries)")])
+            console.info("applied entries of the log that the store did not have yet", json: [("entries", "\(entries)")])
             try write(try CoveyDirectory.open(copy), to: file, withDigest: true)
         }
-        console.info("exported snapshot", [("path", file), ("index", "\(max(applied, limit))")])
+        console.info("exported snapshot", [("path", file)], json: [("index", "\(max(applied, limit))")])
     }
 
     private static func voters(_ store: LMDBStore) -> [MemberID] {
@@ -91,6 +91,8 @@ enum ExportCommand {
                 .error, "the store stands at entry \(applied), before the snapshot at \(log.snapshotIndex)",
                 advice: "A received snapshot has not been taken over yet: start the member once, and stop it.")
         }
+        // Members of an older release refuse to start in a cluster that has left their version behind.
+        let version = try LogReplay.membership(log, at: log.lastIndex).version ?? ClusterVersion(3, 4)
         let site = try BuildSite(directory, wal: wal, isOurs: false)
         // What the log holds beyond the database etcd applies itself when it starts.
         try write(store, to: site.data.snap.path + "/db", withDigest: false)
@@ -100,8 +102,8 @@ enum ExportCommand {
             "exported data directory",
             [
                 ("data-dir", site.directory), ("member-id", "\(log.identity.member)"),
-                ("cluster-id", "\(log.identity.cluster)"), ("database-index", "\(applied)"),
-                ("last-index", "\(log.lastIndex)"),
-            ])
+                ("cluster-id", "\(log.identity.cluster)"), ("needs-etcd-of-at-least", "\(version.release)"),
+            ],
+            json: [("database-index", "\(applied)"), ("last-index", "\(log.lastIndex)")])
     }
 }

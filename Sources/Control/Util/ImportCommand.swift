@@ -36,8 +36,11 @@ enum ImportCommand {
         console.info(
             "imported data directory",
             [
-                ("path", path), ("data-dir", site.directory), ("database-index", "\(source.consistentIndex)"),
-                ("entries-applied", "\(applied)"), ("commit-index", "\(commit)"), ("term", "\(source.log.state.term)"),
+                ("path", path), ("data-dir", site.directory),
+            ],
+            json: [
+                ("database-index", "\(source.consistentIndex)"), ("entries-applied", "\(applied)"),
+                ("commit-index", "\(commit)"), ("term", "\(source.log.state.term)"),
             ])
     }
 

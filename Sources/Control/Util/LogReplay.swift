@@ -45,7 +45,7 @@ enum LogReplay {
         return state.membership
     }
 
-    private static func machine(_ store: any OrderedStore, _ identity: LogIdentity) throws(CtlFailure) -> StateMachine {
+    static func machine(_ store: any OrderedStore, _ identity: LogIdentity) throws(CtlFailure) -> StateMachine {
         let settings = StateMachine.Settings(member: identity.member, cluster: identity.cluster)
         do throws(RestoreError) {
             return try StateMachine(store, settings: settings, hasher: Bcrypt())

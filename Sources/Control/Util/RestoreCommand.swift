@@ -16,9 +16,12 @@ enum RestoreCommand {
     static func run(_ invocation: UtilInvocation) throws(CtlFailure) {
         let path = try invocation.onlyWord("snapshot restore requires exactly one argument")
         let values = invocation.values
-        let bump = values.unsigned("bump-revision")
-        guard (bump > 0) == values.bool("mark-compacted") else {
-            throw CtlFailure(.error, "--mark-compacted required if --bump-revision > 0")
+        var bump: UInt64 = 0
+        if values.option("bump-revision") != nil {
+            bump = values.unsigned("bump-revision")
+            guard (bump > 0) == values.bool("mark-compacted") else {
+                throw CtlFailure(.error, "--mark-compacted required if --bump-revision > 0")
+            }
         }
         let name = values.text("name")
         let (cluster, advertised): (InitialCluster, [MemberURL])
@@ -48,8 +51,7 @@ enum RestoreCommand {
                 "added member",
                 [
                     ("cluster-id", "\(founders.cluster)"), ("local-member-id", "0"), ("added-peer-id", "\(member.id)"),
-                    ("added-peer-peer-urls", "[\(member.peerURLs.joined(separator: " "))]"),
-                ])
+                ], json: [("added-peer-peer-urls", UtilConsole.list(member.peerURLs))])
         }
         try writeLog(site, own, founders, index)
         try site.finish()

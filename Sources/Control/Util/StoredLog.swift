@@ -66,6 +66,25 @@ struct StoredLog {
         return recovered.entries.first { $0.index == index }?.term
     }
 
+    /// Reads every segment there is, also those before the snapshot. Returns how many segments and records, and whether the
+    /// last write was torn by a crash, which the next start cuts off.
+    func checkAll() throws(CtlFailure) -> (segments: Int, records: Int, isTorn: Bool) {
+        let names = try BuildSite.onDisk { () throws(DiskError) in try Disk.names(in: wal) }
+        let segments = names.compactMap { SegmentName($0) }.sorted()
+        var checksum: UInt32?
+        var records = 0
+        var isTorn = false
+        for segment in segments {
+            let path = wal + "/\(segment)"
+            let bytes = try BuildSite.onDisk { () throws(DiskError) in try Disk.read(path) }
+            var reader = WALSegmentReader(bytes, file: path, isLast: segment == segments.last, continuing: checksum)
+            do throws(LogDamage) { while try reader.next() != nil { records += 1 } } catch { throw CtlFailure(.error, "\(error)") }
+            checksum = reader.checksum
+            isTorn = reader.end == .torn
+        }
+        return (segments.count, records, isTorn)
+    }
+
     /// The log's segments and the snapshot file as they are, byte for byte.
     func copy(wal walCopy: String, snap snapCopy: SnapDirectory) throws(CtlFailure) {
         try BuildSite.onDisk { () throws(DiskError) in _ = try Disk.makeDirectory(walCopy) }

@@ -109,7 +109,7 @@ enum UtilCommandTree {
             "Makes a snapshot file or an etcd data directory from a data directory of ours",
             options: [
                 Option("snapshot", .text, "Path to a new snapshot file, as `snapshot save` makes them"),
-                Option("data-dir", .text, "Path to a new data directory for an etcd 3.4 or 3.5 server"),
+                Option("data-dir", .text, "Path to a new data directory for an etcd server of the cluster's version or newer"),
                 Option("wal-dir", .text, "Path to the new WAL directory (use --data-dir if none given)"),
                 Option("source-wal-dir", .text, "Path to the WAL directory of the member, when it is elsewhere"),
             ], hidden: hidden)

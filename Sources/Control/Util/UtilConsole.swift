@@ -18,19 +18,25 @@ struct UtilConsole: Sendable {
     func line(_ text: String) { console.line(text) }
     func errorLine(_ text: String) { console.errorLine(text) }
 
-    func info(_ message: String, _ fields: [(String, String)] = []) { log("info", message, fields) }
-    func warn(_ message: String, _ fields: [(String, String)] = []) { log("warn", message, fields) }
+    /// `json`: fields whose values are JSON already, numbers and lists.
+    func info(_ message: String, _ fields: [(String, String)] = [], json: [(String, String)] = []) {
+        log("info", message, fields, json)
+    }
 
-    private func log(_ level: String, _ message: String, _ fields: [(String, String)]) {
+    func warn(_ message: String, _ fields: [(String, String)] = [], json: [(String, String)] = []) {
+        log("warn", message, fields, json)
+    }
+
+    private func log(_ level: String, _ message: String, _ fields: [(String, String)], _ json: [(String, String)]) {
         let time = LogTime.text(Clock.wall())
         let shown = time.prefix(19) + time.dropFirst(23)
-        var line = "\(shown)\t\(level)\t\(message)"
-        if !fields.isEmpty {
-            line += "\t{" + fields.map { "\(UtilConsole.quoted($0.0)): \(UtilConsole.quoted($0.1))" }.joined(separator: ", ")
-            line += "}"
-        }
-        console.errorLine(line)
+        let texts = fields.map { "\(UtilConsole.quoted($0.0)): \(UtilConsole.quoted($0.1))" }
+        let all = texts + json.map { "\(UtilConsole.quoted($0.0)): \($0.1)" }
+        console.errorLine(
+            "\(shown)\t\(level)\t\(message)" + (all.isEmpty ? "" : "\t{\(all.joined(separator: ", "))}"))
     }
+
+    static func list(_ texts: [String]) -> String { "[" + texts.map(quoted).joined(separator: ", ") + "]" }
 
     private static func quoted(_ text: String) -> String {
         var json = JSONWriter()

@@ -44,6 +44,10 @@ package enum UtilProgram {
         case "snapshot restore": try RestoreCommand.run(invocation)
         case "import": try ImportCommand.run(invocation)
         case "export": try ExportCommand.run(invocation)
+        case "defrag": try DefragCommand.run(invocation)
+        case "verify": try VerifyCommand.run(invocation)
+        case "migrate": try LegacyCommands.migrate(invocation)
+        case "backup": try LegacyCommands.backup(invocation)
         case "hashkv": try HashKVCommand.run(invocation)
         default: unreachable("no command is called \(parsed.name)")
         }
@@ -86,6 +90,17 @@ struct UtilInvocation {
     let parsed: ParsedCommand
     let root: Command
     let console: UtilConsole
+
+    init(parsed: ParsedCommand, root: Command, console: UtilConsole) {
+        self.parsed = parsed
+        self.root = root
+        self.console = console
+    }
+
+    /// The same command of `covey ctl`, which etcdctl had before there was an etcdutl.
+    init(_ invocation: Invocation) {
+        self.init(parsed: invocation.parsed, root: invocation.root, console: UtilConsole(console: invocation.console))
+    }
 
     var words: [String] { parsed.words }
     var values: OptionValues { parsed.values }

@@ -66,6 +66,12 @@ package final class EtcdProcess: @unchecked Sendable {
         }
     }
 
+    /// Started, and not waited for: a member that needs others to answer.
+    package func launched() -> EtcdProcess {
+        launch()
+        return self
+    }
+
     private func launch() {
         var ends: [Int32] = [0, 0]
         guard pipe2(&ends) else { fatalError("pipe: errno \(errno)") }

@@ -69,17 +69,12 @@ enum SnapshotCommands {
     /// Both are the offline tool's; here for scripts that have not moved yet.
     static func status(_ invocation: Invocation) throws(CtlFailure) {
         deprecated("status", invocation.console)
-        try StatusCommand.run(offline(invocation))
+        try StatusCommand.run(UtilInvocation(invocation))
     }
 
     static func restore(_ invocation: Invocation) throws(CtlFailure) {
         deprecated("restore", invocation.console)
-        try RestoreCommand.run(offline(invocation))
-    }
-
-    private static func offline(_ invocation: Invocation) -> UtilInvocation {
-        UtilInvocation(
-            parsed: invocation.parsed, root: invocation.root, console: UtilConsole(console: invocation.console))
+        try RestoreCommand.run(UtilInvocation(invocation))
     }
 
     private static func deprecated(_ command: String, _ console: Console) {
