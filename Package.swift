@@ -145,6 +145,9 @@ let package = Package(
             "Telemetry", "Foundations", "TestSupport",
         ], data: true),
         tests("ControlTests", ["Control", "Flags", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
+        tests("OperationsTests", [
+            "covey", "Operations", "Inventory", "Rendering", "Server", "Flags", "JSON", "PKI", "Linux", "Foundations", "TestSupport",
+        ], data: true),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

@@ -44,6 +44,9 @@ import Server
 
           covey server    start a member; flags as etcd's (covey server --help)
           covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
+          covey up        run a cluster on this machine from an inventory (covey up --help)
+          covey status    show the members of a cluster and how they are
+          covey validate  check an inventory; also: plan, render, schema
           covey version   what this is
 
         Called as etcd it is the server, as etcdctl it is the client.
