@@ -147,6 +147,9 @@ let package = Package(
         tests(
             "ControlTests", ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "CoveyClient", "Foundations", "TestSupport"],
             data: true, exclude: ["Replay"]),
+        tests("OperationsTests", [
+            "covey", "Operations", "Inventory", "Rendering", "Server", "Flags", "JSON", "PKI", "Linux", "Foundations", "TestSupport",
+        ], data: true),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

@@ -34,11 +34,6 @@ package enum OperatorProgram {
         return code
     }
 
-    /// A line for each command: `covey help` shows them.
-    package static var summaries: [(name: String, summary: String)] {
-        commands.commands.map { ($0.name, $0.summary) }
-    }
-
     // MARK: Definitions
 
     private static let file = Option("file", .text, shorthand: "f", "The inventory, when it is not given as a word.")
@@ -77,6 +72,10 @@ package enum OperatorProgram {
                 options: [
                     file, state, Option("explain", .text, "A setting: what it does, may be, is, and who said so."),
                 ]),
+            Command(
+                "init", "[ADDRESS...]", "print an inventory to begin with",
+                description: "Without addresses: three members on this machine.",
+                options: [Option("name", .text, default: "main", "The cluster's name.")]),
             Command("schema", "", "print the JSON Schema of inventories"),
             Command(
                 "render", "[INVENTORY]", "write the files of every host, or the units all hosts share",
@@ -99,6 +98,15 @@ package enum OperatorProgram {
     private static func perform(_ command: ParsedCommand) -> Int32 {
         if command.name == "schema" {
             Output.data(JSONSchema.text)
+            return 0
+        }
+        if command.name == "init" {
+            let text = FirstInventory.text(name: command.values.text("name"), addresses: command.words)
+            do throws(InventoryFile.Failure) { _ = try InventoryFile.parse(Array(text.utf8), "inventory") } catch {
+                Output.error(error.description + "\n")
+                return 2
+            }
+            Output.data(text)
             return 0
         }
         if command.name == "render" && command.values.bool("units") {

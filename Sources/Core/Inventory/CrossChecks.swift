@@ -4,7 +4,8 @@ import Flags
 
 extension Inventory {
     func crossChecks() -> [Problem] {
-        hostAddresses() + ports() + voterCount() + zones() + times() + certificates() + listening() + folders()
+        hostAddresses() + ports() + voterCount() + zones() + times() + sizes() + certificates() + listening()
+            + folders()
     }
 
     private func place(_ path: String) -> Place {
@@ -138,6 +139,13 @@ extension Inventory {
         default: break
         }
         return found
+    }
+
+    private func sizes() -> [Problem] {
+        guard quotaBytes > 8 << 30 else { return [] }
+        let text =
+            "\(SizeText.format(quotaBytes)) is more than 8GiB: a member that joins or is restored is away for long"
+        return [warning("spec.storage.quota", text, "split what is stored, or accept it")]
     }
 
     private func certificates() -> [Problem] {

@@ -71,9 +71,15 @@ package struct ServerSettings: Sendable, Equatable {
         case text(String)
         case number(Int64)
         case bool(Bool)
+        /// Nanoseconds.
+        case duration(Int64)
+        case list([String])
 
+        /// On a command line.
         var text: String {
             switch self {
+            case .duration(let nanoseconds): GoDuration.format(nanoseconds)
+            case .list(let words): words.joined(separator: ",")
             case .text(let text): text
             case .number(let number): String(number)
             case .bool(let value): value ? "true" : "false"
@@ -101,7 +107,7 @@ package struct ServerSettings: Sendable, Equatable {
         security(inventory, folders.tls)
         set("log-level", inventory.logLevel)
         set("log-format", inventory.logFormat)
-        set("log-outputs", "stderr")
+        entries.append(Entry(flag: "log-outputs", value: .list(["stderr"])))
     }
 
     private mutating func tuning(_ inventory: Inventory) {
@@ -123,7 +129,7 @@ package struct ServerSettings: Sendable, Equatable {
         }
         if inventory.corruptionCheck > 0 {
             set("feature-gates", "InitialCorruptCheck=true")
-            set("corrupt-check-time", GoDuration.format(inventory.corruptionCheck))
+            entries.append(Entry(flag: "corrupt-check-time", value: .duration(inventory.corruptionCheck)))
         }
     }
 
@@ -172,10 +178,19 @@ package struct ServerSettings: Sendable, Equatable {
         return table
     }()
 
+    /// The file's types are strict: a duration is a number of nanoseconds there, a list is a list.
     private func yaml(_ value: Value) -> String {
-        guard case .text(let text) = value else { return value.text }
-        // Quoted in any case: `off`, `1h` and `a: b` need no second thought.
-        return "\""
+        switch value {
+        case .text(let text): quoted(text)
+        case .list(let words): "[" + words.map(quoted).joined(separator: ", ") + "]"
+        case .duration(let nanoseconds): String(nanoseconds)
+        case .number, .bool: value.text
+        }
+    }
+
+    /// In any case: `off`, `1h` and `a: b` need no second thought.
+    private func quoted(_ text: String) -> String {
+        "\""
             + text.reduce(into: "") { out, character in
                 if character == "\"" || character == "\\" { out.append("\\") }
                 out.append(character)

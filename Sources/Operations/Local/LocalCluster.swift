@@ -14,7 +14,7 @@ final class LocalCluster {
 
     private static let second: UInt64 = 1_000_000_000
     private static let stopLimit = 20 * second
-    private static let proofAttemptsMax = 5
+    private static let proofAttemptsMax = 8
 
     private let loop: EventLoop
     private let gateway: Gateway
@@ -29,6 +29,7 @@ final class LocalCluster {
     /// Everything serves: the leader's name is told.
     private let ready: (String) -> Void
     private let isNew: Bool
+    private let quorum: Int
 
     private var stage = Stage.starting
     private var exitCode: Int32 = 0
@@ -40,6 +41,7 @@ final class LocalCluster {
 
     init(
         loop: EventLoop, gateway: Gateway, program: String, members: [LocalMember], events: EventLines, isNew: Bool,
+        quorum: Int,
         readyLimit: UInt64,
         prove: @escaping @Sendable () async -> Result<BootstrapProof.Proven, BootstrapProof.Failure>,
         proven: @escaping (BootstrapProof.Proven) -> Bool, ready: @escaping (String) -> Void
@@ -50,6 +52,7 @@ final class LocalCluster {
         self.members = members
         self.events = events
         self.isNew = isNew
+        self.quorum = quorum
         self.readyLimit = readyLimit
         self.prove = prove
         self.proven = proven
@@ -213,7 +216,8 @@ final class LocalCluster {
             if proofAttempts >= Self.proofAttemptsMax {
                 return stop(code: 1, "stopping: this is not the cluster that was meant")
             }
-            loop.schedule(after: Self.second) { [unowned self] in if stage == .proving { proveIt() } }
+            // A member may have ended meanwhile: again when all are healthy.
+            stage = .starting
         }
     }
 
@@ -232,7 +236,9 @@ final class LocalCluster {
             )
         }
         if isNew { return stop(code: 1, "stopping: the cluster was not made; the next `covey up` goes on with it") }
-        events.tell("not ready: \(members.count - late.count) of \(members.count) members are healthy; going on")
+        let healthy = members.count - late.count
+        events.tell("not ready: \(healthy) of \(members.count) members are healthy, \(quorum) are needed; going on")
+        if healthy >= quorum { ready(members.first(where: \.isLeader)?.host.name ?? "unknown") }
     }
 
     // MARK: The end

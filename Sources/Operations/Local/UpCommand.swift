@@ -29,7 +29,7 @@ struct UpCommand {
         self.readyLimit = readyLimit
         folder = StateFolder(stateFolder, cluster: file.inventory.name)
         let other = stateFolder == OperatorProgram.stateFolder ? "" : " --state-dir \(stateFolder)"
-        statusCommand = "covey status \(file.path)\(other)"
+        statusCommand = "\(CommandLine.arguments.first ?? "covey") status \(file.path)\(other)"
     }
 
     func run() -> Int32 {
@@ -194,6 +194,7 @@ struct UpCommand {
         var record = ledger
         let cluster = LocalCluster(
             loop: loop, gateway: gateway, program: program, members: members, events: events, isNew: isNew,
+            quorum: inventory.quorum,
             readyLimit: readyLimit,
             prove: { () async -> Result<BootstrapProof.Proven, BootstrapProof.Failure> in
                 do throws(BootstrapProof.Failure) { return .success(try await proof.run(withCanary: isNew)) } catch {

@@ -46,9 +46,10 @@ import Server
 
           covey server    start a member; flags as etcd's (covey server --help)
           covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
-          covey up        a cluster on this machine, from an inventory (covey up --help)
-          covey status    how that cluster is
           covey util      work on snapshot files and data directories, without a server (covey util --help)
+          covey up        a cluster on this machine, from an inventory (covey up --help)
+          covey status    the members of a cluster and how they are
+          covey validate  check an inventory; also: init, plan, render, schema
           covey version   what this is
 
         Called as etcd it is the server, as etcdctl and etcdutl those tools.

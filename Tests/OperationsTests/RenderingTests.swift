@@ -1,0 +1,99 @@
+// What inventories become: configuration files, drop-ins, units.
+
+import Flags
+import Foundations
+import Inventory
+import Server
+import TestSupport
+import Testing
+
+@testable import Operations
+@testable import Rendering
+
+@Suite struct RenderingTests {
+    private static let data = RealTools.root + "/Tests/OperationsTests/Data"
+
+    private func example(_ name: String) throws -> Inventory {
+        try InventoryFile.read(RealTools.root + "/Inventory/\(name).yaml").inventory
+    }
+
+    private func identity(_ inventory: Inventory) -> MemberIdentity {
+        var identity = MemberIdentity.existing(inventory)
+        identity.state = .new
+        identity.token = "token-1"
+        return identity
+    }
+
+    @Test(arguments: ["three-node", "five-node-zones"]) func `the files of a host are as recorded`(_ name: String) throws {
+        let inventory = try example(name)
+        for file in HostFiles.all(inventory, inventory.hosts[0], identity(inventory)) {
+            let last = file.path.split(separator: "/").last!
+            try golden("\(Self.data)/\(name)/\(last)", file.text)
+        }
+    }
+
+    @Test func `the words of a local member are as recorded`() throws {
+        let inventory = try example("local")
+        let folders = MemberFolders(data: "/s/local/members/m1/data", tls: "/s/local/members/m1/tls")
+        let words = ServerSettings(inventory, inventory.hosts[0], identity(inventory), folders).commandLine
+        try golden("\(Self.data)/local/m1.words", words.joined(separator: "\n") + "\n")
+    }
+
+    /// What the server makes of the words or the file.
+    private func configuration(_ words: [String], file: String = "") throws -> ServerConfiguration {
+        let outcome = ServerCommandLine.read(words, program: "covey server", environment: EnvironmentVariables([])) { _ in
+            .success(Array(file.utf8))
+        }
+        guard case .start(let configuration, _, let notices) = outcome else {
+            Issue.record("refused: \(outcome)")
+            throw CancellationError()
+        }
+        // Nothing that is rendered is outdated or without effect here.
+        #expect(notices.filter { $0.level != .info }.map { "\($0.message) \($0.fields)" } == [])
+        return configuration
+    }
+
+    @Test(arguments: ["three-node", "five-node-zones"]) func `the server reads the file as it reads the words`(_ name: String) throws {
+        let inventory = try example(name)
+        for host in inventory.voters {
+            let settings = ServerSettings(inventory, host, identity(inventory), HostFiles.folders(inventory))
+            let fromWords = try configuration(settings.commandLine)
+            let fromFile = try configuration(["--config-file=/c"], file: settings.configurationFile)
+            #expect("\(fromFile)" == "\(fromWords)")
+            #expect(fromFile.name == host.name)
+            #expect(fromFile.clientTLS.requiresClientCertificate && fromFile.peerTLS.requiresClientCertificate)
+            #expect(fromFile.initialClusterToken == "token-1")
+        }
+    }
+
+    @Test func `without a token nothing that is rendered makes a cluster`() throws {
+        let inventory = try example("three-node")
+        let settings = ServerSettings(inventory, inventory.hosts[0], .existing(inventory), HostFiles.folders(inventory))
+        #expect(settings.configurationFile.contains("initial-cluster-state: \"existing\"\n"))
+        #expect(!settings.configurationFile.contains("token"))
+    }
+
+    @Test func `values that would break a line of YAML are quoted`() throws {
+        var settings = try ServerSettings(
+            example("local"), example("local").hosts[0], .existing(example("local")), MemberFolders(data: "/a \"b\\c: #d", tls: "/t"))
+        settings.entries.removeAll { $0.flag != "data-dir" && $0.flag != "name" }
+        #expect(settings.configurationFile == "name: \"m1\"\ndata-dir: \"/a \\\"b\\\\c: #d\"\n")
+    }
+
+    @Test func `the units of the source tree are the rendered ones`() throws {
+        for unit in UnitFiles.all { try golden(RealTools.root + "/Units/" + unit.path, unit.text) }
+    }
+
+    @Test(
+        .enabled(if: RealTools.required(systemdAnalyze)),
+        arguments: ["covey-server@.service", "covey-agent.service", "covey-health@.service"])
+    func `systemd finds little to complain of in a unit`(_ name: String) throws {
+        let result = Subprocess.run(
+            try #require(systemdAnalyze),
+            ["security", "--offline=true", "--threshold=15", "--no-pager", RealTools.root + "/Units/systemd/" + name])
+        #expect(result.status == 0, "exposure above 1.5:\n\(result.output)")
+    }
+}
+
+private let systemdAnalyze: String? =
+    Subprocess.run("/usr/bin/systemd-analyze", ["--version"]).status == 0 ? "/usr/bin/systemd-analyze" : nil
