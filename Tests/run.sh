@@ -17,7 +17,7 @@ step "the program as it ships"
 swift build -c release --static-swift-stdlib --product covey
 
 # A test that waits for another program holds one of the few threads that tests share: those run by themselves.
-apart='BlackBoxTests|ClientTests|ClusterTests|LocalClusterTests'
+apart='BlackBoxTests|ClientTests|ClusterTests|ControlTests|OperationsTests'
 
 step "tests"
 swift test --skip-build --parallel --skip "$apart"
@@ -27,7 +27,7 @@ swift test --skip-build --filter ClientTests
 
 step "whole programs: recordings, random operations beside a real server, kills, clusters"
 swift test --skip-build --no-parallel \
-    --filter 'BlackBoxTests|ClusterTests|LocalClusterTests'
+    --filter 'ControlTests|OperationsTests|BlackBoxTests|ClusterTests'
 
 step "simulated clusters under seeded faults"
 swift build -c release --product covey-sim

@@ -41,6 +41,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def unblocked():
+    """What runs this may have blocked or ignored signals, which programs inherit: a shell's child has none blocked."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 class Replay:
     def __init__(self, arguments):
         self.arguments = arguments
@@ -88,7 +95,7 @@ class Replay:
         return subprocess.Popen(
             [self.program] + [self.substitute(word) for word in argv], cwd=self.folder,
             env={"PATH": os.environ["PATH"], "HOME": self.folder, "ETCDCTL_API": "3", **environment},
-            stdin=stdin, stdout=out, stderr=error)
+            stdin=stdin, stdout=out, stderr=error, preexec_fn=unblocked)
 
     def run(self, record):
         environment = {name: self.substitute(value) for name, value in record.get("env", {}).items()}
