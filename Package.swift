@@ -150,6 +150,7 @@ let package = Package(
         tests("OperationsTests", [
             "covey", "Operations", "Inventory", "Rendering", "Server", "Flags", "JSON", "PKI", "Linux", "Foundations", "TestSupport",
         ], data: true),
+        tests("ClusterTests", ["covey", "TestSupport"], exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

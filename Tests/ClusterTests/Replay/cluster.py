@@ -376,8 +376,9 @@ class Cluster:
         compacted = until(
             "all members compacted alike",
             lambda: len({n.hash()[1] for n in nodes}) == 1 and nodes[0].hash(), seconds)[1]
-        chosen = [revision] + [
-            self.random.randint(max(compacted, 1), revision) for _ in range(revisions) if revision > max(compacted, 1)]
+        # Releases before 3.4.27 and 3.5.10 refuse the compacted revision itself.
+        oldest = max(compacted, 1) + 1
+        chosen = [revision] + [self.random.randint(oldest, revision) for _ in range(revisions) if revision >= oldest]
         for at in chosen:
             hashes = {n.name: n.hash(at) for n in nodes}
             expect(len(set(hashes.values())) == 1, "HashKV at revision %d differs: %s" % (at, hashes))

@@ -61,8 +61,9 @@ def joins(stage, kind):
     # A real member that was away gets a snapshot from us.
     away = c[2]
     before = snapshots_received(away)
-    away.kill()
-    bulk(ours, 500)
+    away.stop()
+    # Covey forgets a thousand entries at a time.
+    bulk(ours, 2500)
     away.start()
     until("the member that was away is healthy", lambda: away.http("/health")[0] == 200)
     c.same(5)
@@ -184,17 +185,17 @@ class MixedLoad:
 
 
 def same_users(c):
-    """Every member tells the same story about users, roles and auth revision."""
+    """Every member tells the same story about users and roles. (Not asked: AuthStatus. A 3.5.1 member proposes it, and a
+    3.4 member that meets it in the log panics.)"""
     def told(node):
         users = node.call("Auth/UserList").users
         roles = node.call("Auth/RoleList").roles
         return (
             [(u, list(node.call("Auth/UserGet", name=u).roles)) for u in users],
-            [(r, [(p.permType, p.key, p.range_end) for p in node.call("Auth/RoleGet", role=r).perm]) for r in roles],
-            node.call("Auth/AuthStatus").authRevision if node.kind != "etcd34" else None)
+            # What the role root may do is written out by some releases and not by others.
+            [(r, [(p.permType, p.key, p.range_end) for p in node.call("Auth/RoleGet", role=r).perm]) for r in roles if r != "root"])
     stories = {n.name: told(n) for n in c.running}
-    expect(len({repr(s[:2]) for s in stories.values()}) == 1, "users and roles differ: %s" % stories)
-    expect(len({s[2] for s in stories.values() if s[2] is not None}) == 1, "auth revisions differ: %s" % stories)
+    expect(len({repr(s) for s in stories.values()}) == 1, "users and roles differ: %s" % stories)
 
 
 def all_kinds_under_load(stage):
