@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := libnghttp2-dev liblmdb-dev libssl-dev libsystemd-dev libyaml-dev libcrypt-dev pkg-config protobuf-compiler \
-	etcd-server etcd-client nghttp2-client curl python3-venv openssl
+	etcd-server etcd-client nghttp2-client curl python3-venv openssl iproute2
 # Dynamic exclusivity checks (is a class's field read while it is being written?) stay on in debug builds and tests; without
 # them a put costs a tenth less. A flag here and not in Package.swift: packages with unsafe flags cannot be depended upon.
 RELEASE := swift build -c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked
@@ -63,6 +63,7 @@ fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
 
 soak: release ## clusters under faults, mixed ones too: make soak SECONDS=1800 SEED=1
 	.deps/venv/bin/python Tests/ClusterTests/Replay/faults.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
+	.deps/venv/bin/python Tests/ClusterTests/Replay/partitions.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
 	.deps/venv/bin/python Tests/ClusterTests/Replay/mixed.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED)) all_kinds_under_load
 
 sanitize: deps ## the tests under address and thread sanitizer

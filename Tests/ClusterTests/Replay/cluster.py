@@ -100,7 +100,7 @@ class Node:
     def __init__(self, cluster, number, kind):
         self.cluster, self.number, self.kind = cluster, number, kind
         self.name = "n%d" % number
-        self.host = "127.%d.%d.%d" % (cluster.net[0], cluster.net[1], number)
+        self.host = cluster.place.host(number)
         self.client_url = "http://%s:%d" % (self.host, CLIENT_PORT)
         self.peer_url = "http://%s:%d" % (self.host, PEER_PORT)
         self.directory = os.path.join(cluster.directory, self.name)
@@ -116,7 +116,7 @@ class Node:
         """`initial`: the nodes named in --initial-cluster; without it those of the last start."""
         if initial is not None:
             self.initial = ",".join("%s=%s" % (n.name, n.peer_url) for n in initial)
-        argv = self.cluster.programs.commands[self.kind] + [
+        argv = self.cluster.place.enter(self.number) + self.cluster.programs.commands[self.kind] + [
             "--name", self.name, "--data-dir", self.data,
             "--listen-client-urls", self.client_url, "--advertise-client-urls", self.client_url,
             "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url,
@@ -253,13 +253,28 @@ class Node:
                 self.channel = None
 
 
+class Loopback:
+    """Where the members of a cluster live: each at an address of its own on the loopback device."""
+
+    def __init__(self):
+        # Addresses must differ between runs at the same time, seeds need not.
+        source = random.SystemRandom()
+        self.net = (source.randrange(16, 250), source.randrange(1, 250))
+
+    def host(self, number):
+        return "127.%d.%d.%d" % (*self.net, number)
+
+    def enter(self, number):
+        """What to put before a member's command."""
+        return []
+
+
 class Cluster:
     """The members of one scenario, by number; `cluster[1]` is n1."""
 
-    def __init__(self, programs, seed, size=3, kind=None, flags=None):
+    def __init__(self, programs, seed, size=3, kind=None, flags=None, place=None):
         self.programs, self.random = programs, random.Random(seed)
-        # Addresses must differ between runs at the same time, seeds need not.
-        self.net = (random.SystemRandom().randrange(16, 250), random.SystemRandom().randrange(1, 250))
+        self.place = place or Loopback()
         self.directory = tempfile.mkdtemp(prefix="covey-cluster-")
         self.extra = flags or {}
         self.nodes = {}
