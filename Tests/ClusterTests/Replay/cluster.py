@@ -112,8 +112,9 @@ class Node:
 
     # The process
 
-    def start(self, state="new", initial=None, flags=()):
-        """`initial`: the nodes named in --initial-cluster; without it those of the last start."""
+    def start(self, state="new", initial=None, flags=(), failpoints=None):
+        """`initial`: the nodes named in --initial-cluster; without it those of the last start. `failpoints`: how the
+        disk of a Covey member fails, see Failpoint.swift."""
         if initial is not None:
             self.initial = ",".join("%s=%s" % (n.name, n.peer_url) for n in initial)
         argv = self.cluster.place.enter(self.number) + self.cluster.programs.commands[self.kind] + [
@@ -126,8 +127,9 @@ class Node:
         with open(self.log_path, "ab") as log:
             log.write(("---- " + shlex.join(argv) + "\n").encode())
             log.flush()
+            environment = {**os.environ, "COVEY_FAILPOINTS": failpoints} if failpoints else None
             self.process = subprocess.Popen(
-                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory)
+                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory, env=environment)
         return self
 
     @property
@@ -335,7 +337,7 @@ class Cluster:
 
     def lead(self, node, seconds=20):
         """Moves leadership there."""
-        target = node.id
+        target = until("%s says who it is" % node.name, lambda: node.id, seconds)
 
         def moved():
             leader = self.leader()

@@ -10,6 +10,7 @@ what fails when; threads and the network are not replayed.
 
 import itertools
 import random
+import subprocess
 import threading
 import time
 
@@ -129,13 +130,22 @@ def write_gap(c, break_leader):
     broken = time.monotonic()
     break_leader(leader)
     others = [n for n in c if n is not leader and n.running and not n.paused]
-    while True:
-        try:
-            others[0].put("gap", "1", seconds=0.5)
-            return time.monotonic() - broken
-        except grpc.RpcError:
-            if time.monotonic() - broken > 30:
-                raise Failure("nobody leads 30 s after %s, the leader, was gone" % leader.name) from None
+    # What a member passes on to a leader that is gone is lost, and its client waits for nothing: so a new put every while.
+    method = "/etcdserverpb.KV/Put"
+    request, answer = c.programs.methods[method]
+    calls = [n.open().unary_unary(method, request_serializer=request.SerializeToString, response_deserializer=answer.FromString)
+             for n in others]
+    flying = []
+    while time.monotonic() - broken < 30:
+        flying += [call.future(request(key=b"gap", value=b"1"), timeout=5) for call in calls]
+        time.sleep(0.02)
+        for put in [p for p in flying if p.done()]:
+            flying.remove(put)
+            if put.code() == grpc.StatusCode.OK:
+                for other in flying:
+                    other.cancel()
+                return time.monotonic() - broken
+    raise Failure("nobody leads 30 s after %s, the leader, was gone" % leader.name)
 
 
 def recovered(c, load):
@@ -152,7 +162,7 @@ def recovered(c, load):
 
 def fault(c, load, rng, gaps):
     kind = rng.choice(("kill leader", "kill leader", "kill follower", "pause leader", "pause follower", "kill all",
-                       "pause then kill", "stop leader", "kill two"))
+                       "pause then kill", "stop leader", "kill two", "full disk", "full disk", "slow disk"))
     if kind == "kill leader":
         gaps.append(write_gap(c, Node.kill))
     elif kind == "pause leader":
@@ -174,6 +184,28 @@ def fault(c, load, rng, gaps):
         time.sleep(rng.uniform(0, 1))
         one.resume()
         other.start()
+    elif kind == "full disk":
+        # Wherever it meets the full disk a member ends itself, having acknowledged nothing that it did not write.
+        node = rng.choice(list(c))
+        node.kill()
+        node.start(failpoints=rng.choice((
+            "log.write=error:ENOSPC@%d+", "log.write=short:100@%d", "log.sync=error:EIO@%d", "store.commit=error:ENOSPC@%d+",
+            "log.write=exit@%d", "log.synced=exit@%d", "store.committed=exit@%d")) % rng.randrange(1, 60))
+        try:
+            node.process.wait(4)
+        except subprocess.TimeoutExpired:
+            node.kill()
+    elif kind == "slow disk":
+        node = rng.choice(list(c))
+        node.kill()
+        node.start(failpoints="log.sync=delay:%d@5+" % rng.choice((20, 100, 400)))
+        if rng.random() < 0.5:
+            try:
+                c.lead(node, 3)
+            except Failure:
+                pass
+        time.sleep(rng.uniform(0.5, 2))
+        node.kill()
     elif kind == "kill two":
         for node in rng.sample(list(c), 2):
             node.kill()
