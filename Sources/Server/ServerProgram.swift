@@ -9,6 +9,10 @@ import Linux
 import Telemetry
 
 package enum ServerProgram {
+    /// For manual pages and completion.
+    package static var options: [Option] { ServerOptions.all }
+    package static func manual(_ name: String) -> String { ServerCommandLine.manual(name) }
+
     package static func run(_ words: [String], calledAs program: String) -> Int32 {
         let outcome = ServerCommandLine.read(
             words, program: program, environment: EnvironmentVariables(lines: Process.environment()), file: Process.read)
