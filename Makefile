@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := libnghttp2-dev liblmdb-dev libssl-dev libsystemd-dev libyaml-dev libcrypt-dev pkg-config protobuf-compiler \
-	etcd-server etcd-client nghttp2-client curl python3-venv openssl
+	etcd-server etcd-client nghttp2-client curl python3-venv openssl dpkg-dev binutils
 # Dynamic exclusivity checks (is a class's field read while it is being written?) stay on in debug builds and tests; without
 # them a put costs a tenth less. A flag here and not in Package.swift: packages with unsafe flags cannot be depended upon.
 RELEASE := swift build -c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked
@@ -63,6 +63,9 @@ fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
 
 sanitize: deps ## the tests under address and thread sanitizer
 	Tests/sanitize.sh
+
+package: release ## the Debian package, in .build/package
+	Packaging/build .build/release/covey .build/package
 
 lint: ## check the layout of the source
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
