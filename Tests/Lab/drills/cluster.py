@@ -64,14 +64,15 @@ class Cluster:
 
     # Asking
 
-    def control(self, *words, timeout=20, check=True, endpoints=None):
-        """`covey ctl` at the operator's place."""
-        where = ",".join(endpoints or self.endpoints)
-        words = [
-            self.program, "ctl", f"--endpoints={where}", f"--cacert={self.client_authority}", f"--cert={self.operator_certificate}",
-            f"--key={self.operator_key}", *words,
+    def control_words(self, *words):
+        """`covey ctl` with what it needs to know; to be run at the operator's place."""
+        return [
+            self.program, "ctl", f"--endpoints={','.join(self.endpoints)}", f"--cacert={self.client_authority}",
+            f"--cert={self.operator_certificate}", f"--key={self.operator_key}", *words,
         ]
-        return self.lab.operator(words, timeout=timeout) if check else words
+
+    def control(self, *words, timeout=20):
+        return self.lab.operator(self.control_words(*words), timeout=timeout)
 
     def gateway(self, host, timeout=2.0):
         return Gateway(self, host, timeout)

@@ -65,39 +65,50 @@ class Writer(threading.Thread):
 
 
 class Watcher(threading.Thread):
-    """`covey ctl watch`, which goes on at another member when its own ends."""
+    """`covey ctl watch`. As with etcdctl it ends when its member has no leader; then it goes on after the last event it saw."""
 
     def __init__(self, cluster):
         super().__init__(daemon=True)
-        words = cluster.control("watch", "--prefix", PREFIX.decode(), "--write-out=json", check=False)
-        self.process = subprocess.Popen(
-            cluster.lab.entering(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.cluster = cluster
+        self.last = int(cluster.gateway(cluster.hosts[0]).post("/v3/maintenance/status", {})["header"]["revision"])
         self.seen = {}  # key -> revision
         self.faults = []
-        self.last = 0
+        self.times_begun = 0
+        self.said = ""
+        self.ending = threading.Event()
+        self.process = None
 
     def run(self):
-        for line in self.process.stdout:
-            for event in json.loads(line).get("Events") or []:
-                key, revision = base64.b64decode(event["kv"]["key"]), int(event["kv"]["mod_revision"])
-                if key in self.seen:
-                    self.faults.append(f"{key.decode()} twice, at {self.seen[key]} and {revision}")
-                if revision <= self.last:
-                    self.faults.append(f"{key.decode()} at {revision} after {self.last}")
-                self.last = max(self.last, revision)
-                self.seen[key] = revision
+        while not self.ending.wait(0.1 if self.times_begun else 0):
+            self.times_begun += 1
+            words = self.cluster.control_words("watch", "--prefix", PREFIX.decode(), f"--rev={self.last + 1}", "--write-out=json")
+            self.process = subprocess.Popen(
+                self.cluster.lab.entering(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for line in self.process.stdout:
+                for event in json.loads(line).get("Events") or []:
+                    self._event(base64.b64decode(event["kv"]["key"]), int(event["kv"]["mod_revision"]))
+            self.said = self.process.stderr.read().strip()
+            self.process.wait()
+
+    def _event(self, key, revision):
+        if key in self.seen:
+            self.faults.append(f"{key.decode()} twice, at {self.seen[key]} and {revision}")
+        elif revision <= self.last:
+            self.faults.append(f"{key.decode()} at {revision} after {self.last}")
+        self.last = max(self.last, revision)
+        self.seen[key] = revision
 
     def finish(self, acknowledged):
         try:
-            until(lambda: acknowledged.keys() <= self.seen.keys() or self.process.poll() is not None, 60, "waiting for the watcher")
+            until(lambda: acknowledged.keys() <= self.seen.keys(), 20, "waiting for the watcher")
         except LabError:
             pass  # said better below
+        self.ending.set()
         self.process.kill()
-        errors = self.process.stderr.read()
         self.join(10)
         missing = sorted(acknowledged.keys() - self.seen.keys())
         if missing:
-            self.faults.append(f"{len(missing)} acknowledged writes without an event, first {missing[0].decode()}; {errors[-300:]}")
+            self.faults.append(f"{len(missing)} acknowledged writes without an event, first {missing[0].decode()}; last words: {self.said[-300:]}")
         wrong = [key.decode() for key, revision in acknowledged.items() if self.seen.get(key, revision) != revision]
         if wrong:
             self.faults.append(f"other revisions than acknowledged: {wrong[:3]}")

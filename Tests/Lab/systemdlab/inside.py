@@ -97,7 +97,6 @@ def supervise(state, host):
     os.dup2(console, 1)
     os.dup2(console, 2)
     Path("/proc/self/comm").write_text(f"lab:{host}")
-    _wire(lab, host)
     _furnish(lab, host, folder)
     root, data = f"/run/lab/{host}", f"/run/lab/{host}.data"
     os.makedirs(root, exist_ok=True)
@@ -125,6 +124,8 @@ def main(words):
     if verb == "hold":
         hold(state)
     elif verb == "supervise" and len(rest) == 1:
+        # In the holder's mount namespace, where the names of network namespaces must stay when the host is gone.
+        _wire(settings(state), rest[0])
         # Twice forked: the holder becomes the parent, and the command that booted the host need not stay.
         if os.fork() == 0:
             os.setsid()
