@@ -7,6 +7,13 @@ package enum ServiceAnswer {
         package var weight: Int
         package var host: String
         package var port: Int
+
+        package init(priority: Int, weight: Int, host: String, port: Int) {
+            self.priority = priority
+            self.weight = weight
+            self.host = host
+            self.port = port
+        }
     }
 
     /// By priority, then by weight, heaviest first. An answer that is cut short or malformed counts as far as it makes sense.
