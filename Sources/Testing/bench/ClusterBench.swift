@@ -79,8 +79,8 @@ final class ClusterBench {
 
     private func reads() {
         for cluster in [covey, etcd] {
-            UnaryLoad(.init(connections: 1, streams: 1, calls: 1), LoadMethod("/etcdserverpb.KV/Put"), PutRequest(key: hot, value: value).encoded())
-                .run(port: cluster.ports[0])
+            let put = PutRequest(key: hot, value: value).encoded()
+            UnaryLoad(.init(connections: 1, streams: 1, calls: 1), LoadMethod("/etcdserverpb.KV/Put"), put).run(port: cluster.ports[0])
         }
         let both = load("Range", RangeRequest(key: hot).encoded(), .init(seconds: options.seconds)) { $0.followers }
         report.add("three members: linearizable range on the followers (16 connections x 64)", figures(both, rate: 5))
