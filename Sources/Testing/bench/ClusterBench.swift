@@ -107,18 +107,20 @@ final class ClusterBench {
             let away = cluster.anyFollower
             away.stop()
             let others = cluster.members.filter { $0 !== away }
-            let key = Array("bench/bulk/0000".utf8)
-            let message = PutRequest(key: key, value: [UInt8](repeating: 0x79, count: 1 << 18)).encoded()
+            let key = Array("bench/bulk/00000".utf8)
+            // A request of the load is one frame; so many of them are a gibibyte.
+            let message = PutRequest(key: key, value: [UInt8](repeating: 0x79, count: 12_288)).encoded()
+            let calls = (1 << 30) / 12_288
             let load = UnaryLoad(
-                .init(connections: 2, streams: 4, calls: 4096), LoadMethod("/etcdserverpb.KV/Put"), message
+                .init(connections: 8, streams: 2, calls: calls), LoadMethod("/etcdserverpb.KV/Put"), message
             ) { i, message in
-                // Tag and length, then the key: its last four digits.
-                for (place, unit) in [(0, 1000), (1, 100), (2, 10), (3, 1)] {
-                    message[2 + key.count - 4 + place] = 0x30 + UInt8(i / unit % 10)
+                // Tag and length, then the key: its last five digits.
+                for (place, unit) in [(0, 10_000), (1, 1000), (2, 100), (3, 10), (4, 1)] {
+                    message[2 + key.count - 5 + place] = 0x30 + UInt8(i / unit % 10)
                 }
             }
             load.run(ports: others.map(\.port))
-            if load.failed > 0 { fail("\(cluster.name): \(load.failed) puts of 256 KiB failed") }
+            if load.completed != calls { fail("\(cluster.name): \(load.completed) of \(calls) puts of 12 KiB were made") }
             sleep(3)
             let before = others.map { $0.mebibytes("RssAnon") }
             var most = 0.0
