@@ -55,7 +55,7 @@ bench: deps ## speed, as ratios to a real etcd in the same run: make bench CASE=
 	.build/release/covey-bench --write docs/PERFORMANCE.md $(CASE)
 
 simulate: deps ## clusters under seeded faults: make simulate SEEDS=1..20000
-	swift build -c release --product covey-sim
+	$(RELEASE) --product covey-sim
 	.build/release/covey-sim --seeds $(or $(SEEDS),1..20000)
 
 fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60

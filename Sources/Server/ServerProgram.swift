@@ -30,8 +30,11 @@ package enum ServerProgram {
             let logger = (try? LogSettings().open()) ?? .silent
             for notice in notices { logger.log(min(notice.level, .error), notice.message, list: notice.fields) }
             return 1
+        case .other("gateway", let words): return GatewayCommand.run(["gateway"] + words, calledAs: program)
         case .other(let name, _):
-            Process.write("covey: \"\(name)\" is not part of this server; clients connect to the members directly\n", to: STDERR_FILENO)
+            complain(
+                "covey: \"\(name)\" is not part of this server; let clients connect to the members, "
+                    + "or through `gateway start`, which passes connections on as they are")
             return 1
         case .start(let configuration, _, let notices):
             return start(configuration, notices, words)
