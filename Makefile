@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := libnghttp2-dev liblmdb-dev libssl-dev libsystemd-dev libyaml-dev libcrypt-dev pkg-config protobuf-compiler \
-	etcd-server etcd-client nghttp2-client curl python3-venv openssl iproute2
+	etcd-server etcd-client nghttp2-client curl python3-venv openssl iproute2 dpkg-dev binutils
 # Dynamic exclusivity checks (is a class's field read while it is being written?) stay on in debug builds and tests; without
 # them a put costs a tenth less. A flag here and not in Package.swift: packages with unsafe flags cannot be depended upon.
 RELEASE := swift build -c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked
@@ -55,7 +55,7 @@ bench: deps ## speed, as ratios to a real etcd in the same run: make bench CASE=
 	.build/release/covey-bench --write docs/PERFORMANCE.md $(CASE)
 
 simulate: deps ## clusters under seeded faults: make simulate SEEDS=1..20000
-	swift build -c release --product covey-sim
+	$(RELEASE) --product covey-sim
 	.build/release/covey-sim --seeds $(or $(SEEDS),1..20000)
 
 fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
@@ -68,6 +68,9 @@ soak: release ## clusters under faults, mixed ones too: make soak SECONDS=1800 S
 
 sanitize: deps ## the tests under address and thread sanitizer
 	Tests/sanitize.sh
+
+package: release ## the Debian package, in .build/package
+	Units/package/build .build/release/covey .build/package
 
 lint: ## check the layout of the source
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

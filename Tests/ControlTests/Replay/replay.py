@@ -191,6 +191,9 @@ class Replay:
             mask = self.masks.get(name)
             if mask and mask["stream"] in ("any", stream):
                 text = re.sub(mask["regex"], "#" + name, text)
+        if 395 <= record["seq"] <= 398 and stream == "stdout" and "single" in self.arguments.recordings:
+            # The hash loses its leading zeros, which the recorded mask does not know.
+            text = re.sub(r"\b[0-9a-f]{4,7}\b(?= *[|,])", "#hash", text, count=1)
         if "lease-count" in MORE_MASKS.get(record["seq"], []):
             text = re.sub(r"found \d leases|(,?\{\"id\":|\n?(\"ID\" : )?)#lease-id\}?", "", text)
         if "added-member-id" in record.get("nondeterministic", []) and "\x00" < text[:1] < " ":
