@@ -93,6 +93,7 @@ extension Member {
     private func sync(_ ticket: WriteTicket) {
         lastTicket = ticket
         if syncsInBackground {
+            if !log.isSyncing { syncStarted = Linux.Clock.monotonic() }
             log.syncInBackground(ticket: ticket)
             return
         }
@@ -100,6 +101,7 @@ extension Member {
         let start = Linux.Clock.monotonic()
         do throws(LogError) { try log.sync() } catch { return halt("\(error)") }
         let took = Linux.Clock.monotonic() - start
+        lastSync = SyncTime(took: took, ended: start + took)
         diskMetrics?.walFsyncDurationSeconds.observe(nanoseconds: took)
         noteSync(took)
         raft.persisted(through: ticket)
@@ -115,7 +117,7 @@ extension Member {
             if quickSyncs > 20 { slowSyncs = 0 }
         }
         if took > 1_000_000_000 {
-            report("slow fdatasync", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "1s")])
+            warn("slow fdatasync", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "1s")])
         }
         syncsInBackground = slowSyncs >= 5
     }
@@ -125,6 +127,9 @@ extension Member {
         guard !isStopped else { return }
         if let error { return halt("\(error)") }
         raft.persisted(through: ticket)
+        lastSync.ended = Linux.Clock.monotonic()
+        lastSync.took = lastSync.ended &- syncStarted
+        syncStarted = lastSync.ended
         if !log.isSyncing {
             // The next sync is tried inline again now and then.
             slowSyncs = max(0, slowSyncs - 1)
@@ -179,7 +184,10 @@ extension Member {
         let applied = state.apply(
             index: entry.index, term: entry.term, data: data.rawSpan, isAwaited: waiter != nil, output: &output)
         metrics.applied += 1
-        if let waiter { answer(waiter, applied) }
+        if let waiter {
+            answer(waiter, applied)
+            noteSlowRequest(waiter, data, answer: output.count)
+        }
         if applied.hasChanges, let watches { hub.notify(state.kv, watches) }
         perform(applied.effect, entry)
         checkQuota()
@@ -192,11 +200,6 @@ extension Member {
 
     private func answer(_ waiter: Waiter, _ applied: Applied) {
         metrics.proposalsPending = waiters.count
-        let took = loop.now &- waiter.started
-        if took > settings.slowRequest && loop.now > waiter.started {
-            report("apply request took too long", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "300ms")])
-            metrics.slowApplies += 1
-        }
         switch applied.outcome {
         case .failed(let status):
             respond(waiter.reply, .failure(status))

@@ -100,6 +100,8 @@ package final class Member {
         answer(.error(503, "not ready"))
     }
     package var report: (String, [(String, String)]) -> Void = { _, _ in }
+    /// What an operator should look at.
+    package var warn: (String, [(String, String)]) -> Void = { _, _ in }
     package var metrics = MemberMetrics()
     package var diskMetrics: DiskFamilies?
     package internal(set) var isStopped = false
@@ -119,6 +121,8 @@ package final class Member {
     /// Requests that began before this moment were given to leaders before the present one.
     var formerOffered: UInt64 = 0
     var lastTicket: WriteTicket = 0
+    var lastSync = SyncTime()
+    var syncStarted: UInt64 = 0
     var syncsInBackground = false
     var slowSyncs = 0
     var quickSyncs = 0
@@ -128,7 +132,7 @@ package final class Member {
     // Reads
     var waitingReads: [(started: UInt64, body: (GRPCStatus?) -> Void)] = []
     var askedReads: [AskedReads] = []
-    var confirmedReads: [(index: LogIndex, reads: [(GRPCStatus?) -> Void])] = []
+    var confirmedReads: [ConfirmedReads] = []
     var readIDs: RequestIDs
 
     // Store

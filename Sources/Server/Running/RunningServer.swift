@@ -217,6 +217,7 @@ final class RunningServer {
         } catch { return refuse("\(error)") }
         self.member = member
         member.report = { [weak self] in self?.log($0, $1) }
+        member.warn = { [weak self] in self?.log($0, $1, level: .warn) }
         member.onHalt = { [weak self] reason in self?.fail("the member stops: \(reason)") }
         member.onRemoved = { [weak self] reason in
             self?.logger.warn("server error", ["error": .text(reason)])
