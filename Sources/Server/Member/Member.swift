@@ -388,12 +388,18 @@ package final class Member {
         failReads(EtcdError.stopped)
     }
 
+    /// Who could lead in place of `leader`: this member, or else the voter that has been connected longest.
+    package func successor(of leader: MemberID) -> MemberID? {
+        let voters = raft.confState.voters.filter { $0 != leader }
+        if voters.contains(identity.member) { return identity.member }
+        guard let transport else { return nil }
+        return voters.filter { transport.activeSince($0) != nil }
+            .min { transport.activeSince($0) ?? .max < transport.activeSince($1) ?? .max }
+    }
+
     /// Before a planned stop: somebody else leads, if somebody can. `done` is called when that is so, or after a while.
     package func handOver(_ done: @escaping () -> Void) {
-        guard raft.isLeader, !isAlone, let transport, !isStopped else { return done() }
-        let candidates = raft.confState.voters.filter { $0 != identity.member && transport.activeSince($0) != nil }
-        guard let target = candidates.min(by: { transport.activeSince($0) ?? .max < transport.activeSince($1) ?? .max })
-        else { return done() }
+        guard raft.isLeader, !isAlone, !isStopped, let target = successor(of: identity.member) else { return done() }
         report("leadership transfer starting", [("current-leader-member-id", "\(identity.member)"), ("transferee-member-id", "\(target)")])
         raft.transferLeader(to: target)
         loop.turnAgain()
