@@ -103,6 +103,8 @@ package final class Member {
     package var metrics = MemberMetrics()
     package var diskMetrics: DiskFamilies?
     package internal(set) var isStopped = false
+    /// Removed from the cluster, about to stop.
+    private(set) var isExpelled = false
 
     // Proposals
     var proposals: [Proposal] = []
@@ -219,7 +221,7 @@ package final class Member {
     package func propose(
         _ kindField: UInt32, _ body: RawSpan, identity who: Identity = .anonymous, compactsTo: Int64 = 0, _ reply: Reply
     ) {
-        guard !isStopped else { return respond(reply, .failure(EtcdError.stopped)) }
+        guard !isStopped, !isExpelled else { return respond(reply, .failure(EtcdError.stopped)) }
         guard !isOverloaded else { return respond(reply, .failure(EtcdError.tooManyRequests)) }
         let now = loop.now
         var id: UInt64
@@ -381,6 +383,12 @@ package final class Member {
         isStopped = true
         failEverybody()
         onHalt(reason)
+    }
+
+    /// Nobody listens to a removed member: what waits would wait in vain, and what still comes is refused at once.
+    func expel() {
+        isExpelled = true
+        failEverybody()
     }
 
     private func failEverybody() {
