@@ -233,6 +233,7 @@ extension Member {
             respond(waiter.reply, applied.failure.map { .failure($0) } ?? .success([]))
         }
         if applied.removesSelf {
+            expel()
             // The others learn of it first, and a removed leader lets the entry spread.
             loop.schedule(after: 1_000_000_000) { [weak self] in
                 self?.onRemoved("the member has been permanently removed from the cluster")

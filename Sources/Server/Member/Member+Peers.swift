@@ -17,7 +17,10 @@ extension Member: PeerTransportOwner {
 
     package func isRemoved(_ id: MemberID) -> Bool { state.membership.removed.contains(id) }
 
-    package func selfRemoved(_ reason: String) { onRemoved(reason) }
+    package func selfRemoved(_ reason: String) {
+        expel()
+        onRemoved(reason)
+    }
 
     package func page(_ page: PeerPage, _ answer: @escaping (PeerPageAnswer) -> Void) {
         guard !isStopped else { return answer(.error(503, "server stopped")) }

@@ -34,7 +34,7 @@ extension Member {
 
     /// Runs `body` when the applied state includes all that was acknowledged before this call; or with an error.
     package func linearizable(_ body: @escaping (GRPCStatus?) -> Void) {
-        guard !isStopped else { return body(EtcdError.stopped) }
+        guard !isStopped, !isExpelled else { return body(EtcdError.stopped) }
         if readsAtOnce { return body(nil) }
         guard waitingReads.count < 100_000 else { return body(EtcdError.tooManyRequests) }
         waitingReads.append((loop.now, body))

@@ -253,11 +253,12 @@ def walk(stage):
     writer = Writer(lambda: c.running)
     watch = Watch(lambda: c.running, b"w/", b"w0", 1)
     until("writes flow", lambda: len(writer.acknowledged) > 50)
-    silences = []
+    silences, number = [], 3
     for kind in ("covey", "etcd35"):
         for old in list(c):
             writer.reset()
-            new = c.add(max(c.nodes) + 1, kind=kind, learner=True, via=c.leader())
+            number += 1
+            new = c.add(number, kind=kind, learner=True, via=c.leader())
             c.promote(new)
             member = old.id
             via = next(n for n in c.running if n is not old)
