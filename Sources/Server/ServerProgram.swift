@@ -9,6 +9,10 @@ import Linux
 import Telemetry
 
 package enum ServerProgram {
+    /// For manual pages and completion.
+    package static var options: [Option] { ServerOptions.all }
+    package static func manual(_ name: String) -> String { ServerCommandLine.manual(name) }
+
     package static func run(_ words: [String], calledAs program: String) -> Int32 {
         let outcome = ServerCommandLine.read(
             words, program: program, environment: EnvironmentVariables(lines: Process.environment()), file: Process.read)
@@ -26,8 +30,11 @@ package enum ServerProgram {
             let logger = (try? LogSettings().open()) ?? .silent
             for notice in notices { logger.log(min(notice.level, .error), notice.message, list: notice.fields) }
             return 1
+        case .other("gateway", let words): return GatewayCommand.run(["gateway"] + words, calledAs: program)
         case .other(let name, _):
-            Process.write("covey: \"\(name)\" is not part of this server; clients connect to the members directly\n", to: STDERR_FILENO)
+            complain(
+                "covey: \"\(name)\" is not part of this server; let clients connect to the members, "
+                    + "or through `gateway start`, which passes connections on as they are")
             return 1
         case .start(let configuration, _, let notices):
             return start(configuration, notices, words)

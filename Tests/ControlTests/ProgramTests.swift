@@ -84,4 +84,17 @@ private enum Built {
             ])
         #expect(run.status == 0, "\(run.output)")
     }
+
+    @Test(
+        .enabled(if: RealTools.required(RealTools.etcd35) && RealTools.required(RealTools.python)),
+        arguments: ["single-node-3.5.1.jsonl", "cluster3-3.5.1.jsonl"])
+    func `the real etcdctl says of our servers what it said of real ones`(recordings: String) throws {
+        let run = Subprocess.run(
+            try #require(RealTools.python),
+            [
+                "\(Recorded.folder)/Replay/replay.py", "--etcd", "\(Built.covey) server",
+                "--ctl", "\(RealTools.etcd35 ?? "")/etcdctl", "--recordings", "\(Recorded.folder)/Data/\(recordings)",
+            ])
+        #expect(run.status == 0, "\(run.output)")
+    }
 }

@@ -3,6 +3,7 @@
 import Control
 import Flags
 import Foundations
+import Linux
 import Testing
 import Wire
 

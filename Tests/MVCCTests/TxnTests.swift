@@ -203,6 +203,23 @@ import Wire
         try fails(TxnTests.range("a", revision: 2), .compacted)
     }
 
+    @Test func `of two errors the one that comes first is told`() throws {
+        let store = try store()
+        try store.compact(3)
+        let compacted = TxnTests.range("a", revision: 2)
+        let nested = TxnTests.txn([], [TxnTests.range("a", revision: 99)], compare: [
+            Compare(result: .greater, target: .version, key: Array("a".utf8), targetUnion: .version(100))
+        ])
+        let inOrder = TxnRequest(success: [TxnTests.put("n"), compacted, nested]).encoded()
+        #expect(throws: KeyValueError.compacted) { try store.checkDirectRanges(inOrder.rawSpan, leaseExists: { _ in true }) }
+        // The proposer says nothing of what is refused when the entry is applied.
+        let reversed = TxnRequest(success: [TxnTests.put("n"), nested, compacted]).encoded()
+        try store.checkDirectRanges(reversed.rawSpan, leaseExists: { _ in true })
+        var body: [UInt8] = []
+        #expect(throws: KeyValueError.future) { try store.txn(reversed.rawSpan, leaseExists: { _ in true }, into: &body) }
+        #expect(store.currentRevision == 5 && body.isEmpty)
+    }
+
     @Test func `unchecked ranges do not stop the writes`() throws {
         for isAnswered in [true, false] {
             let store = try store()

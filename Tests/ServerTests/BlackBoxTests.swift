@@ -37,6 +37,9 @@ struct BlackBoxTests {
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))
+    func `clients that others wrote work`() throws { try run("clients.py", ["--server", Self.server]) }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `nothing acknowledged is lost when the server is killed`() throws {
         try run("crash.py", ["--server", Self.server, "--kills", "20"])
     }

@@ -5,6 +5,9 @@ import Foundations
 import Linux
 
 package enum CtlProgram {
+    /// For manual pages and completion.
+    package static var commands: Command { CtlCommandTree.root(named: "covey ctl", asEtcdctl: false) }
+
     /// `calledAs`: "etcdctl" or "covey ctl"; the name decides texts, not behaviour.
     package static func run(arguments: [String], calledAs name: String) -> Int32 {
         let isEtcdctl = name == "etcdctl"

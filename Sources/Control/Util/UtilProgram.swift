@@ -5,6 +5,9 @@ import Foundations
 import Linux
 
 package enum UtilProgram {
+    /// For manual pages and completion.
+    package static var commands: Command { UtilCommandTree.root(named: "covey util", asEtcdutl: false) }
+
     /// `calledAs`: "etcdutl" or "covey util"; the name decides texts, not behaviour.
     package static func run(arguments: [String], calledAs name: String) -> Int32 {
         let isEtcdutl = name == "etcdutl"

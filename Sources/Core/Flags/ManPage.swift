@@ -36,6 +36,14 @@ package struct ManPage: Sendable {
         return out + tail
     }
 
+    /// A page for a single command.
+    package func text(of command: Command) -> String {
+        var out = head(synopsis: [program, command.arguments, "[options]"].filter { !$0.isEmpty }.joined(separator: " "))
+        let options = (command.options + command.sharedOptions).filter { !$0.hidden }
+        if !options.isEmpty { out += ".SH OPTIONS\n" + options.map(entry).joined() }
+        return out + tail
+    }
+
     /// A page for one program with flags in groups.
     package func text(_ options: [Option]) -> String {
         var out = head(synopsis: "\(program) [flags]") + ".SH OPTIONS\n"

@@ -56,12 +56,8 @@ extension KeyValueStore {
         choose(request, &path)
         var run = TxnRun(path: path, ranges: TxnRanges())
         do throws(KeyValueError) { try run.checkPuts(request, self, leaseExists) } catch { return }
-        let txn = TxnDecoding.txn(request)
-        var operations = path[0] ? txn.success.makeIterator() : txn.failure.makeIterator()
-        while let bytes = operations.next() {
-            let operation = TxnDecoding.operation(bytes)
-            if operation.requestField == 1 { try checkTxnRevision(TxnDecoding.range(operation.requestRange).revision) }
-        }
+        run.step = 0
+        try run.checkDirectRanges(request, self)
     }
 
     /// Evaluates the compares of a transaction and of the nested ones on the chosen path: one result each, in the order
@@ -188,6 +184,21 @@ private struct TxnRun {
             switch operation.requestField {
             case 1 where directRanges: try store.checkTxnRevision(TxnDecoding.range(operation.requestRange).revision)
             case 4: try checkRanges(operation.requestTxn, store, directRanges: true)
+            default: break
+            }
+        }
+    }
+
+    /// Those of the outer transaction, up to a nested one that will be refused when the entry is applied: of two errors the
+    /// one that comes first in the request is told.
+    mutating func checkDirectRanges(_ request: RawSpan, _ store: KeyValueStore) throws(KeyValueError) {
+        var operations = next(request)
+        while let bytes = operations.next() {
+            let operation = TxnDecoding.operation(bytes)
+            switch operation.requestField {
+            case 1: try store.checkTxnRevision(TxnDecoding.range(operation.requestRange).revision)
+            case 4:
+                do throws(KeyValueError) { try checkRanges(operation.requestTxn, store, directRanges: true) } catch { return }
             default: break
             }
         }

@@ -42,7 +42,9 @@ package enum UnitFiles {
         TimeoutStopSec=90
         Restart=on-failure
         RestartSec=5
-        # No watchdog: a member that waits for its disk is not helped by being killed.
+        # A member whose loop stands still serves nobody and holds its clients: the cluster is better off without it.
+        WatchdogSec=60
+        TimeoutAbortSec=10
         OOMScoreAdjust=-900
         IOWeight=1000
         LimitCORE=0

@@ -29,6 +29,8 @@ import Server
         case "server": return ServerProgram.run(rest, calledAs: "covey server")
         case "ctl": return CtlProgram.run(arguments: rest, calledAs: "covey ctl")
         case "util": return UtilProgram.run(arguments: rest, calledAs: "covey util")
+        case "man": return Documents.manual(rest)
+        case "completion": return Documents.completion(rest)
         case "version", "--version":
             print("covey \(ProgramVersion.covey) (etcd API \(ProgramVersion.etcd), linux/\(ProgramVersion.architecture))")
             return 0
@@ -50,6 +52,7 @@ import Server
           covey up        a cluster on this machine, from an inventory (covey up --help)
           covey status    the members of a cluster and how they are
           covey validate  check an inventory; also: init, plan, render, schema
+          covey man       manual pages; covey completion: for bash, zsh and fish
           covey version   what this is
 
         Called as etcd it is the server, as etcdctl and etcdutl those tools.

@@ -139,6 +139,8 @@ extension ClientAPI {
             guard let target = ClusterVersion(request.version.filter { $0 == "." }.count == 1 ? request.version + ".0" : request.version)
             else { throw EtcdError.wrongDowngradeVersionFormat }
             guard let current = state.membership.version else { throw EtcdError.clusterVersionNotFound }
+            // A 3.4 member that finds the request in its log panics, and again at every start.
+            guard current >= ClusterVersion(3, 5) else { throw EtcdError.notCapable }
             guard target.release == ClusterVersion(current.major, current.minor - 1) else {
                 throw EtcdError.invalidDowngradeTargetVersion
             }

@@ -263,8 +263,7 @@ package enum ServerCommandLine {
         FlagGroupsUsage(heading: usage(program), options: ServerOptions.all).text
     }
 
-    /// For `covey help --man`.
-    package static func manual(_ program: String) -> String {
+    static func manual(_ program: String) -> String {
         ManPage(
             program: program, section: 8, summary: "serve etcd's API",
             description: "Starts a member of a cluster: a key-value store that etcd's clients and tools work with.",

@@ -60,10 +60,14 @@ extension ServerConfiguration {
                 throw ConfigurationError("--discovery-endpoints must not contain empty endpoints")
             }
         }
+        if usesV3Discovery {
+            throw ConfigurationError(
+                "--discovery-token: bootstrap through another cluster is not available here; use --discovery-srv or --initial-cluster")
+        }
         if !values.text("discovery").isEmpty {
             throw ConfigurationError(
-                "--discovery: the v2 discovery service is not available here; use --discovery-token with "
-                    + "--discovery-endpoints, --discovery-srv, or --initial-cluster")
+                "--discovery: the v2 discovery service is not available here; use --discovery-srv or "
+                    + "--initial-cluster")
         }
         if values.isSet("discovery-fallback") && values.text("discovery-fallback") == "proxy" {
             throw ConfigurationError(

@@ -64,14 +64,20 @@ final class Joining {
         return RemoteCluster(id: ClusterID(id), members: members)
     }
 
+    /// A member that published itself has acknowledged entries and given votes. Without its data it would deny both, and a
+    /// vote it gives again can elect a leader that lacks what was acknowledged.
+    private static func startedBefore(_ own: MemberID, _ remote: RemoteCluster) -> Failure? {
+        guard let known = remote.members.first(where: { $0.id == own }), !known.clientURLs.isEmpty else { return nil }
+        return Failure(
+            description: "member \(own) has already been bootstrapped and its data is gone; "
+                + "remove it from the cluster and add it again to get a new identity")
+    }
+
     /// A new cluster: nobody may have started this member already.
     func checkNew(own: MemberID, _ done: @escaping (Failure?) -> Void) {
         guard !otherURLs.isEmpty else { return done(nil) }
         fetch(timeout: 1_000_000_000) { remote in
-            if let known = remote?.members.first(where: { $0.id == own }), !known.clientURLs.isEmpty {
-                return done(Failure(description: "member \(own) has already been bootstrapped"))
-            }
-            done(nil)
+            done(remote.flatMap { Joining.startedBefore(own, $0) })
         }
     }
 
@@ -109,6 +115,7 @@ final class Joining {
                             description: "couldn't find local name \"\(configuration.name)\" in the initial cluster configuration"
                         )))
             }
+            if let failure = Joining.startedBefore(own, remote) { return done(.failure(failure)) }
             checkVersions(remote, own) { failure in
                 if let failure { return done(.failure(failure)) }
                 done(.success(LogIdentity(member: own, cluster: remote.id)))

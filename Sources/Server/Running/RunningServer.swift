@@ -59,7 +59,9 @@ final class RunningServer {
     }
 
     private func refuse(_ reason: String) -> Bool {
-        logger.error("discovery failed or the server cannot start", ["error": .text(reason)])
+        // In etcd's words, whatever it was: scripts wait for them. The error says what is wrong.
+        logger.warn("failed to start etcd", ["error": .text(reason)])
+        logger.log(.fatal, "discovery failed", list: [("error", .text(reason))])
         exitCode = 1
         return false
     }
@@ -129,6 +131,13 @@ final class RunningServer {
 
     /// Nothing is in the directory: what the flags say of the cluster counts now, and never again.
     private func firstBoot(_ directory: BootDirectory) -> Bool {
+        var configuration = configuration
+        if !configuration.discovery.srvDomain.isEmpty {
+            do throws(ServiceDiscovery.Failure) {
+                configuration.initialCluster = try ServiceDiscovery(configuration).cluster(discovered)
+            } catch { return refuse("error setting up initial cluster: \(error)") }
+            logger.info("got bootstrap from DNS for etcd-server", ["initial-cluster": .text(configuration.initialCluster)])
+        }
         let cluster: Flags.InitialCluster
         do throws(ConfigurationError) {
             cluster = try configuration.bootstrapCluster { url in
@@ -161,6 +170,16 @@ final class RunningServer {
         return true
     }
 
+    private func discovered(_ finding: ServiceDiscovery.Finding) {
+        log(
+            "get cluster for \(finding.service) SRV",
+            [
+                ("service-scheme", finding.scheme), ("service-name", finding.service), ("server-name", configuration.name),
+                ("discovery-srv", configuration.discovery.srvDomain), ("found-cluster", finding.entries.joined(separator: ",")),
+                ("error", finding.error ?? ""),
+            ], level: finding.error == nil ? .info : .warn)
+    }
+
     private func created(_ failure: String?, _ create: @escaping () throws(BootError) -> Void) {
         // Not from inside the probe's own call.
         loop.schedule(after: 0) { [weak self] in
@@ -168,9 +187,11 @@ final class RunningServer {
             probe?.stop()
             probe = nil
             joining = nil
-            if let failure { return fail(failure) }
-            do throws(BootError) { try create() } catch { return fail("\(error)") }
-            if !open() { shutDown() }
+            var created = failure.map { refuse($0) } ?? true
+            if created {
+                do throws(BootError) { try create() } catch { created = refuse("\(error)") }
+            }
+            if !created || !open() { shutDown() }
         }
     }
 

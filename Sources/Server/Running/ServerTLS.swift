@@ -27,6 +27,10 @@ struct ServerTLS {
                     key: configuration.peerTLS.clientKeyFile.isEmpty ? peer.keyFile : configuration.peerTLS.clientKeyFile,
                     insecureSkipVerify: configuration.peerTLS.isEmpty && configuration.peerTLS.selfSigned)
                 dialling.applicationProtocols = []
+                // Members found by DNS prove that they belong to the domain, when there is no CA of the cluster's own.
+                if !configuration.discovery.srvDomain.isEmpty && configuration.peerTLS.trustedCAFile.isEmpty {
+                    dialling.serverName = configuration.discovery.srvDomain
+                }
                 dialling.minimumVersion = peer.minimumVersion
                 dialling.maximumVersion = peer.maximumVersion
                 toPeers = try TLSContext(dialling)

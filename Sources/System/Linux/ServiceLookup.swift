@@ -8,6 +8,7 @@ package enum ServiceLookup {
 
     package struct Refusal: Error, Sendable {
         package var reason: String
+        package init(reason: String) { self.reason = reason }
     }
 
     /// The whole answer, as it came.

@@ -34,11 +34,12 @@ struct Poller {
     }
 
     /// Waits until there is something to read; the time then.
-    mutating func wait(_ connections: [LoadConnection]) -> UInt64 {
+    mutating func wait(_ connections: [LoadConnection], milliseconds: Int32? = nil) -> UInt64 {
         for (i, connection) in connections.enumerated() {
             polls[i].events = Int16(POLLIN) | (connection.wantsToWrite ? Int16(POLLOUT) : 0)
         }
-        guard unsafe poll(&polls, nfds_t(polls.count), 10_000) > 0 else { fail("no answer for ten seconds") }
+        let count = unsafe poll(&polls, nfds_t(polls.count), milliseconds ?? 10_000)
+        guard count > 0 || milliseconds != nil else { fail("no answer for ten seconds") }
         return monotonic()
     }
 
@@ -60,6 +61,8 @@ final class UnaryLoad: LoadOwner {
         var seconds = 2.0
         /// Ends after so many calls instead, whatever the time.
         var calls: Int?
+        /// So many calls begin in a second, whether or not others are answered; each is timed from when it was due.
+        var offered: Double?
     }
 
     private(set) var completed = 0
@@ -74,6 +77,7 @@ final class UnaryLoad: LoadOwner {
     private var started = 0
     private var goesOn = true
     private var now: UInt64 = 0
+    private var begin: UInt64 = 0
 
     /// `request` turns the message of a call into that of the nth.
     init(
@@ -87,16 +91,21 @@ final class UnaryLoad: LoadOwner {
     }
 
     @discardableResult
-    func run(port: Int) -> Self {
-        connections = (0..<shape.connections).map { LoadConnection(port: port, index: $0, owner: self) }
-        let begin = monotonic()
+    func run(port: Int) -> Self { run(ports: [port]) }
+
+    /// Connections go to the ports by turns.
+    @discardableResult
+    func run(ports: [Int]) -> Self {
+        connections = (0..<shape.connections).map { LoadConnection(port: ports[$0 % ports.count], index: $0, owner: self) }
+        begin = monotonic()
         let deadline = begin + UInt64(shape.seconds * 1e9)
         var poller = Poller(connections)
         now = begin
         for connection in connections { fill(connection) }
-        while connections.contains(where: { $0.inFlight > 0 }) {
-            now = poller.wait(connections)
-            poller.read(connections, now) { fill($0) }
+        while (goesOn && shape.offered != nil) || connections.contains(where: { $0.inFlight > 0 }) {
+            now = poller.wait(connections, milliseconds: shape.offered == nil ? nil : 1)
+            poller.read(connections, now) { if shape.offered == nil { fill($0) } }
+            if shape.offered != nil { offer() }
             if shape.calls == nil && now >= deadline { goesOn = false }
         }
         seconds = Double(now - begin) / 1e9
@@ -120,7 +129,23 @@ final class UnaryLoad: LoadOwner {
         return load.completed == 1
     }
 
+    /// Begins what is due, spread over the connections.
+    private func offer() {
+        guard let rate = shape.offered, goesOn else { return }
+        while true {
+            let due = begin + UInt64(Double(started) * 1e9 / rate)
+            if due > now { break }
+            let connection = connections[started % connections.count]
+            guard connection.inFlight < 2000 else { fail("\(rate) calls a second are more than port \(connection.port) can take") }
+            request(started, &message)
+            guard connection.open(method, message, now: due) != nil else { break }
+            started += 1
+        }
+        for connection in connections { connection.flush() }
+    }
+
     private func fill(_ connection: LoadConnection) {
+        guard shape.offered == nil else { return }
         while connection.inFlight < shape.streams && goesOn {
             if let calls = shape.calls, started >= calls { break }
             request(started, &message)

@@ -94,7 +94,7 @@ func contents(_ path: String) -> String {
     return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
 }
 
-/// A member of a cluster of one.
+/// A member, by itself or one of a cluster.
 final class MeasuredServer {
     let name: String
     let port: Int
@@ -102,10 +102,18 @@ final class MeasuredServer {
     private let program: String
     private let extra: [String]
     private let tlsPort: Int?
+    private let member: String
+    /// `--initial-cluster`; nil for a cluster of one.
+    private let cluster: String?
     private var process: MeasuredProcess?
 
     /// Takes two ports, and a third if it is to serve TLS as well: `tls` adds the flags that name the certificate.
-    init(name: String, program: String, extra: [String], port: Int, folder: String, tls: [String]? = nil) {
+    init(
+        name: String, program: String, extra: [String], port: Int, folder: String, tls: [String]? = nil, member: String = "n1",
+        cluster: String? = nil
+    ) {
+        self.member = member
+        self.cluster = cluster
         self.name = name
         self.program = program
         self.extra = extra + (tls ?? [])
@@ -117,25 +125,34 @@ final class MeasuredServer {
     /// Starts the process; seconds until it answered a linearizable read.
     @discardableResult
     func start() -> Double {
+        let begin = monotonic()
+        launch()
+        awaitAnswer(since: begin)
+        return Double(monotonic() - begin) / 1e9
+    }
+
+    func launch() {
         let (client, peer) = ("http://127.0.0.1:\(port)", "http://127.0.0.1:\(port + 1)")
         let listen = tlsPort.map { "\(client),https://127.0.0.1:\($0)" } ?? client
         if UnaryLoad.isAnswered(port: port) { fail("port \(port) is in use; --port chooses others") }
-        let begin = monotonic()
         let process = MeasuredProcess(
             program,
             extra + [
-                "--name", "n1", "--data-dir", folder, "--listen-client-urls", listen, "--advertise-client-urls", client,
-                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "n1=\(peer)",
+                "--name", member, "--data-dir", folder, "--listen-client-urls", listen, "--advertise-client-urls", client,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster ?? "\(member)=\(peer)",
                 "--quota-backend-bytes", "8589934592",
             ])
         self.process = process
+    }
+
+    func awaitAnswer(since begin: UInt64) {
+        guard let process else { return }
         while !UnaryLoad.isAnswered(port: port) {
             if process.hasEnded { fail("\(name) ended instead of serving port \(port)") }
             if monotonic() - begin > 120_000_000_000 { fail("\(name) does not answer") }
             usleep(1_000)
         }
         if process.hasEnded { fail("\(name) ended; port \(port + 1) may be in use, --port chooses others") }
-        return Double(monotonic() - begin) / 1e9
     }
 
     func stop() {

@@ -24,7 +24,7 @@ struct BenchOptions {
                covey-bench mvcc [KEYS] | state [ENTRIES] | storage [FOLDER]
         A case is one of: \(BenchCase.allCases.map(\.rawValue).joined(separator: " "))
         or the beginning of several ("put", "range"); none means all. --write puts the table into FILE, between the lines
-        <!-- bench:begin --> and <!-- bench:end -->. Ports N to N + 13 must be free.
+        <!-- bench:begin --> and <!-- bench:end -->. Ports N to N + 33 must be free.
         """
 
     init?(_ arguments: [String]) {
@@ -69,6 +69,12 @@ enum BenchCase: String, CaseIterable {
     case echo, echoTLS = "echo-tls", idle
     case put, putOne = "put-one", range, rangeSerializable = "range-serializable", rangeOne = "range-one"
     case range1000 = "range-1000", txn, watch, keepAlive = "keepalive", putRandom = "put-random", million
+    case clusterPut = "cluster-put", clusterRead = "cluster-read", clusterOffered = "cluster-offered"
+    case clusterRecover = "cluster-recover"
+
+    static let ofTheNetwork: [BenchCase] = [.echo, .echoTLS]
+    static let ofClusters: [BenchCase] = [.clusterPut, .clusterRead, .clusterOffered, .clusterRecover]
+    static let ofOneMember = allCases.filter { !ofTheNetwork.contains($0) && !ofClusters.contains($0) }
 
     /// By its name, or the words it begins with.
     func isMeant(by name: String) -> Bool { rawValue == name || rawValue.hasPrefix(name + "-") }
@@ -92,10 +98,10 @@ enum ServerBench {
         let folder = temporaryFolder()
         defer { _ = Subprocess.run("/bin/rm", ["-rf", folder]) }
         let etcd = tools + "/etcd"
-        if options.wants(.echo) || options.wants(.echoTLS) {
+        if BenchCase.ofTheNetwork.contains(where: options.wants) {
             EchoBench(options: options, etcd: etcd, folder: folder, report: report).run()
         }
-        if BenchCase.allCases.dropFirst(2).contains(where: options.wants) {
+        if BenchCase.ofOneMember.contains(where: options.wants) {
             let covey = MeasuredServer(
                 name: "covey", program: options.covey, extra: ["server"], port: options.port, folder: folder + "/covey")
             let other = MeasuredServer(
@@ -105,6 +111,9 @@ enum ServerBench {
             ServerCases(options: options, covey: covey, etcd: other, report: report).run()
             covey.stop()
             other.stop()
+        }
+        if BenchCase.ofClusters.contains(where: options.wants) {
+            ClusterBench(options: options, etcd: etcd, folder: folder, report: report).run()
         }
         if let file = options.write { write(report.markdown((["covey-bench"] + arguments).joined(separator: " ")), into: file) }
     }

@@ -32,6 +32,7 @@ final class ServerCases {
     private func run(_ one: BenchCase) {
         switch one {
         case .echo, .echoTLS: break  // without a server of ours
+        case .clusterPut, .clusterRead, .clusterOffered, .clusterRecover: break  // with three of them
         case .idle: idle()
         case .put: unary("put, one key, 256 bytes", "Put", hotPut, targets: (5, 3, 7))
         case .putOne: putOne()

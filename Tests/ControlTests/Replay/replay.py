@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Runs recorded etcdctl invocations with our program against a real etcd and compares what they print.
 
-    replay.py --etcd PATH --ctl PATH [--recordings FILE] [--only SEQ,SEQ] [--port N]
+    replay.py --etcd COMMAND --ctl PATH [--recordings FILE] [--only SEQ,SEQ]
+
+It works the other way round too: `--etcd "covey server"` with a real etcdctl shows that our server looks like etcd to it.
 
 Every line of a recording is one invocation (Data/README.md). Expected differences are in `DEVIATIONS`, each with its
 reason; everything else that differs is an error, and the exit status is 1.
@@ -12,6 +14,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -26,6 +29,14 @@ DEVIATIONS = {
     "single-node-3.5.1.jsonl": {
         144: "comparing leases works; 3.5.1 crashes",
         417: "offline defragmentation belongs to `covey util`; the flag is deprecated",
+    },
+}
+# The same where the server is ours and the tool the real one.
+SERVER_DEVIATIONS = {
+    "single-node-3.5.1.jsonl": {
+        345: "whether auth is on is told to everybody, as by 3.7",
+        361: "while auth is on the member list wants a user, as in 3.5.29",
+        385: "a learner whose URL was changed stays a learner; 3.5.1 counts it among the voters then",
     },
 }
 # Masks that the recordings lack: sizes of files, and the lease of two seconds that may have run out.
@@ -55,15 +66,23 @@ class Replay:
             records = [json.loads(line) for line in lines]
         self.header, self.records = records[0], records[1:]
         self.masks = {name: mask for name, mask in self.header["masks"].items() if "regex" in mask}
+        # Ids are random: one in eight is a digit shorter than those that were recorded.
+        if "lease-id" in self.masks:
+            mask = self.masks["lease-id"]
+            mask["regex"] = mask["regex"].replace("[0-9a-f]{16}", "[0-9a-f]{13,16}").replace(r"\d{18,19}", r"\d{16,19}")
         self.captures = {}
         self.folder = tempfile.mkdtemp(prefix="ctl-replay-")
         self.program = os.path.join(self.folder, "bin", "etcdctl")
         os.mkdir(os.path.dirname(self.program))
         os.symlink(os.path.abspath(arguments.ctl), self.program)
 
+    def server_program(self):
+        program, *words = shlex.split(self.arguments.etcd)
+        return [os.path.abspath(program)] + words
+
     # Ids are made from the advertised peer URL, which stays; where clients connect is a free port of the same width.
     def start_server(self):
-        argv = [os.path.abspath(self.arguments.etcd)] + self.header["server_argv"][1:]
+        argv = self.server_program() + self.header["server_argv"][1:]
         url = argv[argv.index("--listen-client-urls") + 1]
         self.ports = (url.rsplit(":", 1)[1], str(free_port()))
         for option in ("--listen-client-urls", "--advertise-client-urls"):
@@ -172,10 +191,13 @@ class Replay:
             mask = self.masks.get(name)
             if mask and mask["stream"] in ("any", stream):
                 text = re.sub(mask["regex"], "#" + name, text)
+        if 395 <= record["seq"] <= 398 and stream == "stdout" and "single" in self.arguments.recordings:
+            # The hash loses its leading zeros, which the recorded mask does not know.
+            text = re.sub(r"\b[0-9a-f]{4,7}\b(?= *[|,])", "#hash", text, count=1)
         if "lease-count" in MORE_MASKS.get(record["seq"], []):
             text = re.sub(r"found \d leases|(,?\{\"id\":|\n?(\"ID\" : )?)#lease-id\}?", "", text)
         if "added-member-id" in record.get("nondeterministic", []) and "\x00" < text[:1] < " ":
-            text = re.sub(".\x08[\udc80-\udcff\u0080-\uffff]{1,10}[\x00-\x7f]?\x1a", "#id", text)
+            text = re.sub(".\x08[\u0080-\U0010ffff]{1,10}[\x00-\x7f]?\x1a", "#id", text)
         text = VERSION.sub("3.5.x", text)
         lines = text.split("\n")
         if {"order", "key-order", "member-order", "leader"} & set(record.get("nondeterministic", [])):
@@ -207,7 +229,8 @@ class Replay:
         return found
 
     def all(self):
-        known = DEVIATIONS.get(os.path.basename(self.arguments.recordings), {})
+        ours = self.arguments.etcd.endswith(" server")
+        known = (SERVER_DEVIATIONS if ours else DEVIATIONS).get(os.path.basename(self.arguments.recordings), {})
         only = {int(n) for n in self.arguments.only.split(",")} if self.arguments.only else None
         run = bad = 0
         for record in self.records:
@@ -260,7 +283,7 @@ class ClusterReplay(Replay):
         for n in range(3):
             client = f"http://127.0.0.1:{self.clients[str(27790 + n)]}"
             self.members.append(subprocess.Popen(
-                [os.path.abspath(self.arguments.etcd), "--name", f"m{n}", "--data-dir", f"m{n}.etcd",
+                self.server_program() + ["--name", f"m{n}", "--data-dir", f"m{n}.etcd",
                  "--listen-client-urls", client, "--advertise-client-urls", client,
                  "--listen-peer-urls", f"http://127.0.0.1:{27800 + n}",
                  "--initial-advertise-peer-urls", f"http://127.0.0.1:{27800 + n}",

@@ -123,7 +123,7 @@ class Comparison:
         self.passed, self.failed, self.done = 0, 0, 0
         self.revision, self.compacted = 1, 0
         self.keys = [b"k%d" % i for i in range(12)] + [b"dir/%d/%d" % (i, j) for i in range(3) for j in range(4)] + [b"\x00", b"\xff\xff"]
-        self.leases = []
+        self.leases, self.granted = [], []
         self.opened = 0
         self.nests = True
 
@@ -212,7 +212,7 @@ class Comparison:
         p.key = self.key()
         p.value = self.value()
         p.lease = self.some_lease() if self.nests else 0
-        p.prev_kv = self.random.randrange(3) == 0
+        p.prev_kv = self.random.randrange(3) == 0 and (self.nests or not in_txn)
         # 3.5.1 ends itself when a transaction deletes a key and then puts it with an ignore flag.
         if in_txn:
             return
@@ -296,8 +296,8 @@ class Comparison:
             self.rare(self.random.randrange(8), user)
             return
         request = self.message(m)
-        # 3.5.1 does not look into nested transactions, nor at a put's lease, when it checks permissions; current
-        # releases, and ours, do.
+        # 3.5.1 does not look into nested transactions, nor at a put's lease or its wish for the previous value, when it
+        # checks permissions of transactions; current releases, and ours, do.
         self.nests = user in (None, "root")
         fill(request)
         self.both(m, request, user)
@@ -400,13 +400,7 @@ class Comparison:
             do("RoleAdd", name="role-" + name)
             do("UserGrantRole", user=name, role="role-" + name)
         for _ in range(14):
-            request = self.message(AUTH + "RoleGrantPermission")
-            request.name = "role-" + self.random.choice(["ann", "bob", "eve"])
-            key, end = self.span()
-            if end not in (b"", b"\x00") and end <= key:
-                end = b""
-            request.perm.key, request.perm.range_end, request.perm.permType = key, end, self.random.randrange(3)
-            self.both(AUTH + "RoleGrantPermission", request)
+            self.grant(None)
         do("RoleList")
         do("UserList")
         for name in ("ann", "bob", "eve"):
@@ -424,12 +418,32 @@ class Comparison:
                 side.tokens[name] = answer.token
         return True
 
+    def grant(self, user):
+        request = self.message(AUTH + "RoleGrantPermission")
+        request.name = "role-" + self.random.choice(["ann", "bob", "eve"])
+        key, end = self.span()
+        if end not in (b"", b"\x00") and end <= key:
+            end = b""
+        request.perm.key, request.perm.range_end, request.perm.permType = key, end, self.random.randrange(3)
+        self.granted.append((request.name, key, end))
+        self.both(AUTH + "RoleGrantPermission", request, user)
+
+    def change_permission(self):
+        """Which errors come of which permissions depends on their mixture: it changes throughout."""
+        if self.random.randrange(2):
+            return self.grant("root")
+        request = self.message(AUTH + "RoleRevokePermission")
+        request.role, request.key, request.range_end = self.granted.pop(self.random.randrange(len(self.granted)))
+        self.both(AUTH + "RoleRevokePermission", request, "root")
+
     def run(self, operations):
-        while self.done < operations * 8 // 10 and self.failed < 20:
+        while self.done < operations * 6 // 10 and self.failed < 20:
             self.step()
         self.settle()
         if self.enable_auth():
             while self.done < operations and self.failed < 20:
+                if self.random.randrange(200) == 0:
+                    self.change_permission()
                 self.step(self.random.choice(["root", "ann", "bob", "eve"]))
             request = self.message(MAINTENANCE + "HashKV")
             self.both(MAINTENANCE + "HashKV", request, "root", masks=["hash_revision"])

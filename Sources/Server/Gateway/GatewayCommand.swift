@@ -1,0 +1,119 @@
+// `covey server gateway start`, as `etcd gateway start`: one address in front of several members, for clients that know
+// only one. It copies bytes and looks at none, so TLS and everything else are between the client and the member.
+
+import Connections
+import Flags
+import Foundations
+import Glibc
+import Linux
+import Systemd
+import Telemetry
+
+enum GatewayCommand {
+    private static let start = Command(
+        "start", "", "start the gateway",
+        options: [
+            Option("listen-addr", default: "127.0.0.1:23790", "listen address"),
+            Option("discovery-srv", .text, "DNS domain used to bootstrap initial cluster"),
+            Option("discovery-srv-name", .text, "service name to query when using DNS discovery"),
+            Option("insecure-discovery", .bool, default: "false", "accept insecure SRV records"),
+            Option(
+                "trusted-ca-file", .text,
+                "path to the client server TLS CA file for verifying the discovered endpoints when discovery-srv is provided."),
+            Option("endpoints", .list, default: "127.0.0.1:2379", "comma separated etcd cluster endpoints"),
+            Option("retry-delay", .duration, default: "1m0s", "duration of delay before retrying failed endpoints"),
+        ])
+
+    private static func root(_ program: String) -> Command {
+        var root = Command(program, "", "", commands: [Command("gateway", "", "gateway related command", commands: [start])])
+        root.runnable = false
+        return root
+    }
+
+    /// `words` begin with `gateway`.
+    static func run(_ words: [String], calledAs program: String) -> Int32 {
+        let root = root(program)
+        let usage = PlainUsage(root: root)
+        do throws(CommandLineFailure) {
+            switch try CommandLineParser(root, prefixMatching: false).parse(words) {
+            case .help(let path, let command):
+                Process.write(usage.help(path, command), to: STDOUT_FILENO)
+                return 0
+            case .unknownHelpTopic(let topic):
+                ServerProgram.complain("Unknown help topic \(topic)")
+                return 0
+            case .run(let parsed):
+                guard let stray = parsed.words.first else { return serve(parsed.values, words) }
+                ServerProgram.complain("Error: \(GoText.quote(stray)) is no flag of \(parsed.name)")
+                return 1
+            }
+        } catch {
+            ServerProgram.complain("Error: \(error)")
+            if case .badFlag(_, let path, let command) = error { ServerProgram.complain(usage.text(path, command)) }
+            return 1
+        }
+    }
+
+    private static func serve(_ values: OptionValues, _ words: [String]) -> Int32 {
+        let logger = (try? LogSettings().open()) ?? .silent
+        logger.info("Running: ", ["args": .texts(words)])
+        do {
+            let loop = try EventLoop()
+            var ended: Int32?
+            let signals = try SignalWatch(loop) { signal in
+                ended = signal
+                loop.stop()
+            }
+            let targets = try targets(values)
+            guard !targets.isEmpty else { throw Refusal(description: "no endpoints to proxy to") }
+            let proxy = TCPProxy(
+                loop, targets, retryDelay: UInt64(max(0, values.duration("retry-delay"))),
+                report: { logger.warn("\($0)", ["address": .text($1), "error": .text($2)]) })
+            guard let (host, port) = HostPort.split(values.text("listen-addr")) else {
+                throw Refusal(description: "--listen-addr \(GoText.quote(values.text("listen-addr"))) is not host:port")
+            }
+            guard let address = try SocketAddress.resolve(host: host, port: port, passive: true).first else {
+                throw Refusal(description: "--listen-addr: \(host) has no address")
+            }
+            let listener = try Listener(address, loop: loop, report: { logger.warn("\($0)") }) { proxy.accepted($0) }
+            let manager = ServiceManager()
+            try? manager.ready(status: "gateway to \(targets.map(\.name).joined(separator: ", "))")
+            logger.info("ready to proxy client requests", ["endpoints": .texts(targets.map(\.name))])
+            loop.run()
+            listener.stop()
+            withExtendedLifetime(signals) {}
+            if let ended, getpid() != 1 { Process.endBy(ended) }
+            return 0
+        } catch {
+            ServerProgram.complain("\(error)")
+            return 1
+        }
+    }
+
+    private struct Refusal: Error, CustomStringConvertible { var description: String }
+
+    private static func targets(_ values: OptionValues) throws(Refusal) -> [TCPProxy.Target] {
+        let domain = values.text("discovery-srv")
+        guard !domain.isEmpty else {
+            return values.list("endpoints").map { text in
+                let bare = ["http://", "https://"].first { text.hasPrefix($0) }.map { String(text.dropFirst($0.count)) } ?? text
+                return TCPProxy.Target(name: bare, priority: 0, weight: 0)
+            }
+        }
+        let suffix = values.text("discovery-srv-name").isEmpty ? "" : "-" + values.text("discovery-srv-name")
+        var found: [TCPProxy.Target] = []
+        for service in ["etcd-client-ssl", "etcd-client"] where service == "etcd-client-ssl" || values.bool("insecure-discovery") {
+            guard let answer = try? ServiceLookup.query("_\(service)\(suffix)._tcp.\(domain)", type: ServiceLookup.serviceType)
+            else { continue }
+            found += ServiceAnswer.records(answer).map {
+                TCPProxy.Target(name: HostPort.join($0.host, "\($0.port)"), priority: $0.priority, weight: $0.weight)
+            }
+        }
+        if found.isEmpty {
+            throw Refusal(
+                description: "no SRV records of \(domain) for clients"
+                    + (values.bool("insecure-discovery") ? "" : "; those of cleartext services count only with --insecure-discovery"))
+        }
+        return found
+    }
+}

@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""Three members under concurrent clients while members are killed, paused and cut off; is every history linearizable?
+
+    faults.py [--seconds N] [--seed S] [NAME...]
+
+Each client works on a few registers through any member: writes of values never used before, linearizable reads,
+compare-and-set transactions. What a client does not hear back about may have happened at any later time. A seed decides
+what fails when; threads and the network are not replayed.
+"""
+
+import itertools
+import random
+import subprocess
+import threading
+import time
+
+import grpc
+
+import checker
+from cluster import Failure, Node, expect, scenario_main, until, words
+
+CLIENTS, KEYS = 8, 4
+# The server says that the request was never proposed, or the connection was never made.
+NEVER_HAPPENED = ("failed to connect", "Connection refused", "etcdserver: no leader", "etcdserver: too many requests")
+
+
+class Client(threading.Thread):
+    """One operation after another on random registers and members; remembers when each began and ended."""
+
+    def __init__(self, cluster, number, seed, values):
+        super().__init__(daemon=True)
+        self.cluster, self.number, self.random, self.values = cluster, number, random.Random(seed * 1000 + number), values
+        self.history, self.stopped, self.seen, self.errors = [], False, {}, {}
+
+    def run(self):
+        nodes = list(self.cluster)
+        while not self.stopped:
+            # Mostly its own member, now and then another, paused or dead ones included: clients do not know.
+            node = nodes[self.number % 3] if self.random.random() < 0.6 else self.random.choice(nodes)
+            self.once(node, "r%d" % self.random.randrange(KEYS))
+
+    def once(self, node, key):
+        kind = self.random.choice(("write", "read", "read", "swap"))
+        argument, result, end = None, None, None
+        began = time.monotonic()
+        try:
+            if kind == "write":
+                argument = next(self.values)
+                node.put(key, argument, seconds=2)
+            elif kind == "read":
+                value = node.get(key, seconds=2)
+                result = int(value) if value is not None else None
+            else:
+                argument = (self.seen.get(key), next(self.values))
+                result = self.swap(node, key, *argument)
+            end = time.monotonic()
+        except grpc.RpcError as error:
+            said = words(error)
+            self.errors[said] = self.errors.get(said, 0) + 1
+            if kind == "read" or any(text in said for text in NEVER_HAPPENED):
+                time.sleep(0.01)
+                return
+        if end is not None:
+            self.seen[key] = result if kind == "read" else argument if kind == "write" else argument[1] if result else self.seen.get(key)
+        self.history.append((key, (began, end, kind, argument, result)))
+
+    def swap(self, node, key, old, new):
+        request = node.type("KV/Txn")()
+        compare = request.compare.add()
+        compare.key = key.encode()
+        if old is None:
+            compare.target, compare.create_revision = 1, 0
+        else:
+            compare.target, compare.value = 3, b"%d" % old
+        put = request.success.add().request_put
+        put.key, put.value = key.encode(), b"%d" % new
+        return node.call("KV/Txn", message=request, seconds=2).succeeded
+
+
+class Load:
+    """The clients, and the judgement over what they saw."""
+
+    def __init__(self, cluster, seed):
+        values = itertools.count(1)
+        self.clients = [Client(cluster, n, seed, values) for n in range(CLIENTS)]
+        for client in self.clients:
+            client.start()
+
+    def operations(self):
+        return sum(len(c.history) for c in self.clients)
+
+    def last_end(self):
+        return max((c.history[-1][1][1] or 0 for c in self.clients if c.history), default=0)
+
+    def stop(self):
+        for client in self.clients:
+            client.stopped = True
+        for client in self.clients:
+            client.join(15)
+
+    def judge(self):
+        """Number of operations checked; a Failure names the first register whose history cannot be."""
+        known = 0
+        for key in sorted({k for c in self.clients for k, _ in c.history}):
+            history = [o for c in self.clients for k, o in c.history if k == key]
+            known += len(history)
+            problem = checker.check(history)
+            if problem:
+                value, operations = problem
+                lines = "\n".join("  %.6f %s %s %s -> %s" % (
+                    o[0], "%.6f" % o[1] if o[1] else "never", o[2], o[3], o[4]) for o in sorted(operations)[:30])
+                raise Failure("history of %s is not linearizable: with %s there, none of these fits:\n%s" % (key, value, lines))
+        return known
+
+    def unknown(self):
+        return sum(o[1] is None for c in self.clients for _, o in c.history)
+
+    def errors(self):
+        total = {}
+        for client in self.clients:
+            for text, count in client.errors.items():
+                text = text.split(" ipv4")[0].split("; last")[0][:80]
+                total[text] = total.get(text, 0) + count
+        return total
+
+
+def write_gap(c, break_leader):
+    """How long no client heard of a success, from the moment the leader goes; only measured, never demanded."""
+    leader = c.leader()
+    broken = time.monotonic()
+    break_leader(leader)
+    others = [n for n in c if n is not leader and n.running and not n.paused]
+    # What a member passes on to a leader that is gone is lost, and its client waits for nothing: so a new put every while.
+    method = "/etcdserverpb.KV/Put"
+    request, answer = c.programs.methods[method]
+    calls = [n.open().unary_unary(method, request_serializer=request.SerializeToString, response_deserializer=answer.FromString)
+             for n in others]
+    flying = []
+    while time.monotonic() - broken < 30:
+        flying += [call.future(request(key=b"gap", value=b"1"), timeout=5) for call in calls]
+        time.sleep(0.02)
+        for put in [p for p in flying if p.done()]:
+            flying.remove(put)
+            if put.code() == grpc.StatusCode.OK:
+                for other in flying:
+                    other.cancel()
+                return time.monotonic() - broken
+    raise Failure("nobody leads 30 s after %s, the leader, was gone" % leader.name)
+
+
+def recovered(c, load):
+    """After each fault all members are back and the clients are served."""
+    for node in c:
+        if node.paused:
+            node.resume()
+        elif not node.running:
+            node.start()
+    c.ready()
+    count = load.operations()
+    until("clients are served again", lambda: load.operations() > count + 20, 30)
+
+
+def fault(c, load, rng, gaps):
+    kind = rng.choice(("kill leader", "kill leader", "kill follower", "pause leader", "pause follower", "kill all",
+                       "pause then kill", "stop leader", "kill two", "full disk", "full disk", "slow disk"))
+    if kind == "kill leader":
+        gaps.append(write_gap(c, Node.kill))
+    elif kind == "pause leader":
+        gaps.append(write_gap(c, Node.pause))
+        time.sleep(rng.uniform(0, 2))
+    elif kind == "stop leader":
+        write_gap(c, Node.stop)
+    elif kind == "kill follower":
+        rng.choice(c.followers()).kill()
+        time.sleep(rng.uniform(0, 1.5))
+    elif kind == "pause follower":
+        rng.choice(c.followers()).pause()
+        time.sleep(rng.uniform(0, 3))
+    elif kind == "pause then kill":
+        one, other = rng.sample(list(c), 2)
+        one.pause()
+        time.sleep(rng.uniform(0, 1))
+        other.kill()
+        time.sleep(rng.uniform(0, 1))
+        one.resume()
+        other.start()
+    elif kind == "full disk":
+        # Wherever it meets the full disk a member ends itself, having acknowledged nothing that it did not write.
+        node = rng.choice(list(c))
+        node.kill()
+        node.start(failpoints=rng.choice((
+            "log.write=error:ENOSPC@%d+", "log.write=short:100@%d", "log.sync=error:EIO@%d", "store.commit=error:ENOSPC@%d+",
+            "log.write=exit@%d", "log.synced=exit@%d", "store.committed=exit@%d")) % rng.randrange(1, 60))
+        try:
+            node.process.wait(4)
+        except subprocess.TimeoutExpired:
+            node.kill()
+    elif kind == "slow disk":
+        node = rng.choice(list(c))
+        node.kill()
+        node.start(failpoints="log.sync=delay:%d@5+" % rng.choice((20, 100, 400)))
+        if rng.random() < 0.5:
+            try:
+                c.lead(node, 3)
+            except Failure:
+                pass
+        time.sleep(rng.uniform(0.5, 2))
+        node.kill()
+    elif kind == "kill two":
+        for node in rng.sample(list(c), 2):
+            node.kill()
+        time.sleep(rng.uniform(0, 1))
+    else:
+        for node in c:
+            node.kill()
+    return kind
+
+
+FLAGS = {"covey": ["--snapshot-count", "500", "--snapshot-catchup-entries", "100"]}
+
+
+def faults_under_load(stage):
+    """Rounds of half a minute, each with a history of its own: the longer a history the dearer its judgement."""
+    c = stage.cluster(3, flags=FLAGS)
+    seconds = stage.programs.seconds or 45
+    until_when = time.monotonic() + seconds
+    gaps, kinds, checked, unknown, rounds = [], {}, 0, 0, 0
+    while time.monotonic() < until_when:
+        rounds += 1
+        for key in range(KEYS):
+            until("a fresh register", lambda: c.leader().call("KV/DeleteRange", key=b"r%d" % key))
+        load = Load(c, stage.seed + rounds)
+        end = min(time.monotonic() + 30, until_when)
+        while time.monotonic() < end:
+            time.sleep(stage.random.uniform(0.1, 0.8))
+            kind = fault(c, load, stage.random, gaps)
+            kinds[kind] = kinds.get(kind, 0) + 1
+            recovered(c, load)
+        load.stop()
+        checked += load.judge()
+        unknown += load.unknown()
+        compared = c.same(5)
+        expect(compared, "compared")
+        if stage.programs.seconds:
+            print("round %d: %d operations so far, %d unknown, faults %s, errors %s" % (
+                rounds, checked, unknown, kinds, load.errors()), flush=True)
+    gaps.sort()
+    measured = "write gap after the leader was killed or paused: median %.2f s, longest %.2f s of %d" % (
+        gaps[len(gaps) // 2], gaps[-1], len(gaps)) if gaps else "no leader was lost"
+    return "%d operations (%d unknown) linearizable under %s; %s" % (checked, unknown, kinds, measured)
+
+
+def leader_is_replaced(stage):
+    """How long clients wait for the next leader, by kill and by pause."""
+    c = stage.cluster(3)
+    lines = []
+    for how, action in (("killed", Node.kill), ("paused", Node.pause)):
+        gaps = []
+        for _ in range(4):
+            gaps.append(write_gap(c, action))
+            for node in c:
+                if node.paused:
+                    node.resume()
+                elif not node.running:
+                    node.start()
+            c.ready()
+            c.leader()
+        lines.append("leader %s: writes again after %s ms" % (how, ", ".join("%.0f" % (g * 1000) for g in gaps)))
+    return "; ".join(lines)
+
+
+if __name__ == "__main__":
+    scenario_main([faults_under_load, leader_is_replaced])

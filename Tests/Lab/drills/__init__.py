@@ -1,0 +1,1 @@
+"""What must hold on real hosts. `Tests/Lab/drill` runs these."""
