@@ -91,7 +91,7 @@ let package = Package(
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),
         system("YAML", ["Foundations", "CYAML"]),
-        system("Systemd", ["Foundations", "Linux"]),
+        system("Systemd", ["Foundations", "Linux", "CSystemd"]),
 
         // Outer rings
         outer("Server", "Server", [
@@ -106,8 +106,8 @@ let package = Package(
             "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient", "Passwords",
         ]),
         outer("Operations", "Operations", [
-            "Foundations", "Flags", "JSON", "HTTP1", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI", "TLSEngine",
-            "Connections", "CoveyClient",
+            "Foundations", "Flags", "JSON", "HTTP1", "GRPC", "Wire", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI",
+            "TLSEngine", "Connections", "CoveyClient", "Systemd",
         ]),
         program("covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 

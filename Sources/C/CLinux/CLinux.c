@@ -1,4 +1,6 @@
 #define _GNU_SOURCE
+#include <sys/timex.h>
+#include <sys/vfs.h>
 #include "CLinux.h"
 
 #include <fcntl.h>
@@ -43,4 +45,14 @@ uint32_t covey_event_bits(const struct epoll_event *event) { return event->event
 
 int covey_resolve(const char *name, int type, void *answer, int size) {
     return res_query(name, 1 /* IN */, type, answer, size);
+}
+
+int covey_clock_is_synchronised(void) {
+    struct timex state = {0};
+    return adjtimex(&state) >= 0 && !(state.status & STA_UNSYNC);
+}
+
+unsigned int covey_file_system(const char *path) {
+    struct statfs status;
+    return statfs(path, &status) == 0 ? (unsigned int)status.f_type : 0;
 }

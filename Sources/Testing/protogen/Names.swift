@@ -4,7 +4,7 @@ enum Names {
     /// Packages whose messages live inside an enum; those of the others are flat.
     static let namespaces = [
         "raftpb": "RaftPB", "walpb": "WALPB", "snappb": "SnapPB", "leasepb": "LeasePB", "membershippb": "MembershipPB",
-        "grpc.health.v1": "HealthPB",
+        "grpc.health.v1": "HealthPB", "coveyagentpb": "AgentPB",
     ]
 
     /// `.etcdserverpb.RangeRequest.SortOrder` -> `RangeRequest.SortOrder`, `.raftpb.Entry` -> `RaftPB.Entry`.

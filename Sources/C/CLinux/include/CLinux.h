@@ -31,4 +31,10 @@ int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t event
 uint64_t covey_event_data(const struct epoll_event *event);
 uint32_t covey_event_bits(const struct epoll_event *event);
 
+// Whether the kernel says that a time service keeps the clock.
+int covey_clock_is_synchronised(void);
+
+// The magic number of the file system of a path; 0 when it cannot be told.
+unsigned int covey_file_system(const char *path);
+
 #endif

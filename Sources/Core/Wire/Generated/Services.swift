@@ -2,6 +2,42 @@
 
 /// The methods of the client port, by service: `RPC.KV.put.path` is "/etcdserverpb.KV/Put".
 package enum RPC {
+    package enum Agent {
+        package static let describe = MethodDescriptor(
+            "/coveyagentpb.Agent/Describe",
+            AgentPB.DescribeRequest.descriptor, AgentPB.DescribeResponse.descriptor)
+        package static let observe = MethodDescriptor(
+            "/coveyagentpb.Agent/Observe",
+            AgentPB.ObserveRequest.descriptor, AgentPB.ObserveResponse.descriptor)
+        package static let claim = MethodDescriptor(
+            "/coveyagentpb.Agent/Claim",
+            AgentPB.ClaimRequest.descriptor, AgentPB.ClaimResponse.descriptor)
+        package static let release = MethodDescriptor(
+            "/coveyagentpb.Agent/Release",
+            AgentPB.ReleaseRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let writeLedger = MethodDescriptor(
+            "/coveyagentpb.Agent/WriteLedger",
+            AgentPB.WriteLedgerRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let requestCertificates = MethodDescriptor(
+            "/coveyagentpb.Agent/RequestCertificates",
+            AgentPB.RequestCertificatesRequest.descriptor, AgentPB.RequestCertificatesResponse.descriptor)
+        package static let installCertificates = MethodDescriptor(
+            "/coveyagentpb.Agent/InstallCertificates",
+            AgentPB.InstallCertificatesRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let render = MethodDescriptor(
+            "/coveyagentpb.Agent/Render",
+            AgentPB.RenderRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let control = MethodDescriptor(
+            "/coveyagentpb.Agent/Control",
+            AgentPB.ControlRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let quarantine = MethodDescriptor(
+            "/coveyagentpb.Agent/Quarantine",
+            AgentPB.QuarantineRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let readJournal = MethodDescriptor(
+            "/coveyagentpb.Agent/ReadJournal",
+            AgentPB.ReadJournalRequest.descriptor, AgentPB.ReadJournalResponse.descriptor)
+    }
+
     package enum Auth {
         package static let authEnable = MethodDescriptor(
             "/etcdserverpb.Auth/AuthEnable",
@@ -184,6 +220,17 @@ package enum RPC {
     }
 
     package static let all: [MethodDescriptor] = [
+        Agent.describe,
+        Agent.observe,
+        Agent.claim,
+        Agent.release,
+        Agent.writeLedger,
+        Agent.requestCertificates,
+        Agent.installCertificates,
+        Agent.render,
+        Agent.control,
+        Agent.quarantine,
+        Agent.readJournal,
         Auth.authEnable,
         Auth.authDisable,
         Auth.authStatus,

@@ -1,0 +1,48 @@
+// Where an agent keeps what, below `root`, which is `/` but for tests and machines shared by several agents.
+//
+//     /etc/covey/agent/                 identity: agent.crt, agent.key, ca.crt, host.json
+//     /etc/covey/CLUSTER/               cluster.yaml, server.yaml, tls -> tls-GENERATION
+//     /var/lib/covey-agent/CLUSTER/     ledger.json, operation.json, journal
+//     /var/lib/covey/CLUSTER            the member's data; beside it CLUSTER.identity.json and quarantine/
+
+import Inventory
+
+struct AgentFolders: Sendable, Equatable {
+    /// Empty for `/`.
+    let root: String
+
+    init(root: String) { self.root = root.hasSuffix("/") ? String(root.dropLast()) : root }
+
+    var identity: String { root + "/etc/covey/agent" }
+    var hostFile: String { identity + "/host.json" }
+    var certificate: String { identity + "/agent.crt" }
+    var key: String { identity + "/agent.key" }
+    var authority: String { identity + "/ca.crt" }
+    var state: String { root + "/var/lib/covey-agent" }
+
+    func configuration(_ cluster: String) -> String { "\(root)/etc/covey/\(cluster)" }
+    func inventory(_ cluster: String) -> String { configuration(cluster) + "/cluster.yaml" }
+    func tls(_ cluster: String) -> String { configuration(cluster) + "/tls" }
+    func nextTLS(_ cluster: String) -> String { configuration(cluster) + "/tls-next" }
+
+    func records(_ cluster: String) -> String { "\(state)/\(cluster)" }
+    func ledger(_ cluster: String) -> String { records(cluster) + "/ledger.json" }
+    func operation(_ cluster: String) -> String { records(cluster) + "/operation.json" }
+    func journal(_ cluster: String) -> String { records(cluster) + "/journal" }
+
+    /// Of the inventory in effect on this host, or the usual one.
+    func data(_ cluster: String, _ inventory: Inventory?) -> String {
+        root + (inventory?.dataDirectory ?? "/var/lib/covey/\(cluster)")
+    }
+}
+
+/// Names become parts of paths.
+func isPlainName(_ name: String) -> Bool {
+    !name.isEmpty && name.utf8.count <= 63 && !name.hasPrefix(".") && !name.hasPrefix("-") && name != "agent"
+        && name.utf8.allSatisfy { byte in
+            switch byte {
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: true
+            default: false
+            }
+        }
+}

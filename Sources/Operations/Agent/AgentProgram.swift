@@ -1,0 +1,218 @@
+// `covey agent`: the daemon of a host. It serves the operator's commands on port 2378, keeps systemd informed, and looks at
+// the health of the members it runs.
+
+import Connections
+import Foundations
+import Glibc
+import HTTP1
+import Inventory
+import JSON
+import Linux
+import PKI
+import Systemd
+import TLSEngine
+import Wire
+
+final class AgentProgram {
+    struct Settings {
+        var root: String
+        /// Empty: systemd when it runs this machine.
+        var supervisor: String
+    }
+
+    private let loop: EventLoop
+    private let keeper: HostKeeper
+    private let service: AgentService
+    private let tls: TLSContext
+    private let manager = ServiceManager()
+    private let pages: HTTP1Client
+    private var listener: Listener?
+    private var signals: SignalWatch?
+    private var status = ""
+
+    static func run(_ settings: Settings) -> Int32 {
+        do {
+            let agent = try AgentProgram(settings)
+            return try agent.serve()
+        } catch {
+            Output.error("covey agent: \(error)\n")
+            return 1
+        }
+    }
+
+    struct Refused: Error, CustomStringConvertible { var description: String }
+
+    private init(_ settings: Settings) throws {
+        let folders = AgentFolders(root: settings.root)
+        guard KeyFile.exists(folders.hostFile) else {
+            throw Refused(
+                description: "this host has not joined: \(folders.hostFile) is not there; on the operator's machine: covey enroll HOST")
+        }
+        guard let json = try? JSONValue(parsing: KeyFile.read(folders.hostFile).bytes), let host = HostRecord(json) else {
+            throw Refused(description: "\(folders.hostFile) cannot be read; enroll this host again")
+        }
+        guard let program = MemberProcess.ownProgram() else { throw Refused(description: "cannot find the own program in /proc") }
+        let usesSystemd = settings.supervisor.isEmpty ? SystemBus.isPresent : settings.supervisor == "systemd"
+        let backend: any ServiceBackend = usesSystemd ? SystemdBackend() : ProcessBackend(folders, program: program)
+        loop = try EventLoop()
+        // Before any thread is made: they inherit what is blocked.
+        var stop: (() -> Void)?
+        signals = try SignalWatch(loop) { _ in stop?() }
+        var configuration = TLSConfiguration.server(
+            certificate: folders.certificate, key: folders.key, trustedCA: folders.authority)
+        configuration.minimumVersion = .tls13
+        configuration.applicationProtocols = ["h2"]
+        tls = try TLSContext(configuration)
+        keeper = HostKeeper(folders, host, backend)
+        service = AgentService(loop, keeper)
+        pages = HTTP1Client(loop: loop, tls: nil, resolver: Resolver(loop))
+        stop = { [loop] in loop.stop() }
+    }
+
+    private func serve() throws -> Int32 {
+        let host = keeper.host
+        let addresses = try SocketAddress.resolve(host: host.address, port: String(host.port), passive: true)
+        guard let address = addresses.first else { throw Refused(description: "\(host.address) is no address of this host") }
+        listener = try Listener(address, loop: loop) { [self] descriptor in
+            service.server.add(descriptor, tls: tls.makeServerSession(), grpcOnly: true)
+        }
+        service.begin()
+        service.onHost { keeper in keeper.recover() }
+        look()
+        heartbeat()
+        tick()
+        Output.error("covey agent: \(host.name) listens on \(address), members run by \(keeper.backend.name)\n")
+        JournalRecord.send(
+            "agent of \(host.name) ready on \(address)", id: MessageID.agentReady, priority: 6,
+            fields: [("COVEY_MEMBER", host.name)])
+        try manager.ready(status: "\(host.name) ready")
+        loop.run()
+        // When systemd is not listening any more there is nobody to tell.
+        try? manager.stopping()
+        listener?.stop()
+        return 0
+    }
+
+    // MARK: From time to time
+
+    private func tick() {
+        guard keeper.backend.name == "processes" else { return }
+        service.onHost { $0.backend.tick() }
+        loop.schedule(after: 200_000_000) { [weak self] in self?.tick() }
+    }
+
+    /// Through the host thread, so that an agent that hangs there is restarted as well.
+    private func heartbeat() {
+        guard let interval = manager.watchdogInterval else { return }
+        let mailbox = loop.mailbox
+        let manager = manager
+        service.onHost { _ in
+            mailbox.post {
+                // A datagram that is lost is followed by another.
+                try? manager.watchdog()
+            }
+        }
+        loop.schedule(after: interval / 2) { [weak self] in self?.heartbeat() }
+    }
+
+    private func look() {
+        let service = service
+        let box = Weak(self)
+        let mailbox = loop.mailbox
+        service.onHost { keeper in
+            let members = keeper.clusters.map { name in
+                Seen(
+                    cluster: name, port: keeper.storedInventory(name)?.hosts.first { $0.name == keeper.host.name }?.metricsPort,
+                    unit: (try? keeper.backend.state(name)) ?? AgentPB.UnitState(active: "unknown"),
+                    operation: keeper.lastOperation(name))
+            }
+            mailbox.post { box.value?.saw(members) }
+        }
+        loop.schedule(after: 5_000_000_000) { [weak self] in self?.look() }
+    }
+
+    private struct Seen: Sendable {
+        var cluster: String
+        var port: Int?
+        var unit: AgentPB.UnitState
+        var operation: AgentPB.Operation?
+    }
+
+    private func saw(_ members: [Seen]) {
+        var parts: [String] = []
+        for member in members {
+            let health = service.health[member.cluster] ?? "health not known yet"
+            var text = "\(member.cluster) \(member.unit.active)"
+            if member.unit.active == "active" {
+                text += ", \(health)"
+                ask(member)
+            } else {
+                service.health[member.cluster] = nil
+            }
+            if let operation = member.operation, operation.state == "open" { text += ", op \(operation.kind) under way" }
+            parts.append(text)
+        }
+        let text = parts.isEmpty ? "\(keeper.host.name) ready, no member" : parts.joined(separator: " · ")
+        guard text != status else { return }
+        status = text
+        // As above.
+        try? manager.status(text)
+    }
+
+    private func ask(_ member: Seen) {
+        guard let port = member.port else { return }
+        var request = HTTP1ClientRequest("GET", "/health")
+        request.timeout = 3_000_000_000
+        let origin = HTTPOrigin(isTLS: false, host: "127.0.0.1", port: String(port))
+        _ = pages.send(request, to: origin, Page { [weak self] text in self?.heard(member.cluster, text) })
+    }
+
+    private func heard(_ cluster: String, _ text: String) {
+        let before = service.health[cluster]
+        service.health[cluster] = text
+        guard let before, before != text else { return }
+        JournalRecord.send(
+            "\(cluster) on \(keeper.host.name): \(before) -> \(text)", id: MessageID.healthChanged,
+            priority: text == "healthy" ? 5 : 4, fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", keeper.host.name)])
+    }
+
+    private final class Page: HTTP1ResponseHandler {
+        private var body: [UInt8] = []
+        private let done: (String) -> Void
+
+        init(_ done: @escaping (String) -> Void) { self.done = done }
+
+        func head(_ head: HTTPResponseHead) {}
+        func body(_ bytes: RawSpan) { body.append(bytes) }
+        func failed(_ error: HTTPClientError) { done("does not answer: \(error)") }
+        func ended() {
+            // What is no JSON is no health.
+            let json = try? JSONValue(parsing: body)
+            if json?["health"]?.string == "true" { return done("healthy") }
+            done("unhealthy: \(json?["reason"]?.string ?? String(decoding: body.prefix(80), as: UTF8.self))")
+        }
+    }
+
+    /// Made on the loop and looked into there.
+    private final class Weak: @unchecked Sendable {
+        weak var value: AgentProgram?
+        init(_ value: AgentProgram) { self.value = value }
+    }
+}
+
+extension HostKeeper {
+    /// After a start: a host that is no member any more, by its own ledger, does not run one.
+    func recover() {
+        for cluster in clusters {
+            // A ledger that cannot be read stops nothing that runs; steps say what is wrong with it.
+            guard let ledger = try? ledger(cluster), ledger.state == .active,
+                !ledger.members.contains(where: { $0.name == host.name })
+            else { continue }
+            do throws(BackendError) {
+                try backend.stop(cluster)
+                try backend.setEnabled(cluster, false)
+                try backend.setMasked(cluster, true)
+            } catch { Output.error("covey agent: \(cluster): \(error)\n") }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+// The agent's calls: who may make them, and their way from the loop to the thread that works on the host and back.
+
+import Connections
+import Foundations
+import GRPC
+import Linux
+import Wire
+
+// Router and server are used on the loop's thread only; the keeper on the host thread only.
+final class AgentService: @unchecked Sendable {
+    private let loop: EventLoop
+    let server: GRPCServer
+    private let keeper: HostKeeper
+    private let work = BlockingQueue<@Sendable () -> Void>()
+    private let mailbox: Mailbox
+    /// Of each cluster's member, as its own health page says; on the loop.
+    var health: [String: String] = [:]
+
+    init(_ loop: EventLoop, _ keeper: HostKeeper) {
+        self.loop = loop
+        self.keeper = keeper
+        mailbox = loop.mailbox
+        let router = GRPCRouter()
+        server = GRPCServer(loop: loop, router: router)
+        route(router)
+    }
+
+    func begin() {
+        let work = work
+        BackgroundThread(name: "host") {
+            while let bodies = work.takeAll() { for body in bodies { body() } }
+        }.detach()
+    }
+
+    /// Runs on the host thread, in order.
+    func onHost(_ body: @escaping @Sendable (HostKeeper) -> Void) {
+        let keeper = Borrowed(keeper)
+        work.push { body(keeper.value) }
+    }
+
+    private func route(_ router: GRPCRouter) {
+        // Agents may look at each other; only an operator may change anything.
+        add(router, RPC.Agent.describe, AgentPB.DescribeRequest.self, forAgents: true) { keeper, request throws(GRPCStatus) in
+            try keeper.describe(request)
+        }
+        router.unary(RPC.Agent.observe.path) { [unowned self] context, message in
+            guard let request = admit(context, message, AgentPB.ObserveRequest.self, forAgents: true) else { return }
+            let health = health[request.cluster] ?? ""
+            run(context.call) { keeper throws(GRPCStatus) in
+                var seen = try keeper.observe(request.cluster)
+                seen.health = health
+                return seen
+            }
+        }
+        add(router, RPC.Agent.claim, AgentPB.ClaimRequest.self) { keeper, request throws(GRPCStatus) in try keeper.claim(request) }
+        add(router, RPC.Agent.release, AgentPB.ReleaseRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.release(request)
+        }
+        add(router, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.writeLedger(request)
+        }
+        add(router, RPC.Agent.requestCertificates, AgentPB.RequestCertificatesRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.requestCertificates(request)
+        }
+        add(router, RPC.Agent.installCertificates, AgentPB.InstallCertificatesRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.installCertificates(request)
+        }
+        add(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.render(request)
+        }
+        add(router, RPC.Agent.control, AgentPB.ControlRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.control(request)
+        }
+        add(router, RPC.Agent.quarantine, AgentPB.QuarantineRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.quarantine(request)
+        }
+        add(router, RPC.Agent.readJournal, AgentPB.ReadJournalRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.checkName(request.cluster)
+            return AgentPB.ReadJournalResponse(
+                records: StepJournal.tail(keeper.folders.journal(request.cluster), Int(min(request.limit, 1000))),
+                damage: keeper.journalDamage(request.cluster))
+        }
+    }
+
+    private func add<Request: WireMessage & Sendable, Response: WireMessage>(
+        _ router: GRPCRouter, _ method: MethodDescriptor, _ type: Request.Type, forAgents: Bool = false,
+        _ serve: @escaping @Sendable (HostKeeper, Request) throws(GRPCStatus) -> Response
+    ) {
+        router.unary(method.path) { [unowned self] context, message in
+            guard let request = admit(context, message, type, forAgents: forAgents) else { return }
+            run(context.call) { keeper throws(GRPCStatus) in try serve(keeper, request) }
+        }
+    }
+
+    /// Nil when the call was refused.
+    private func admit<Request: WireMessage>(
+        _ context: CallContext, _ message: RawSpan, _ type: Request.Type, forAgents: Bool
+    ) -> Request? {
+        let name = context.peer.commonName ?? ""
+        guard name.hasPrefix("operator") || forAgents && name.hasPrefix("agent:") else {
+            server.finish(context.call, GRPCStatus(.permissionDenied, "\"\(name)\" may not ask this of an agent"))
+            return nil
+        }
+        do throws(WireError) { return try Request(decoding: message) } catch {
+            server.finish(context.call, GRPCStatus(.invalidArgument, "\(error)"))
+            return nil
+        }
+    }
+
+    private func run<Response: WireMessage>(
+        _ call: Call, _ serve: @escaping @Sendable (HostKeeper) throws(GRPCStatus) -> Response
+    ) {
+        let mailbox = mailbox
+        onHost { keeper in
+            let result: Result<[UInt8], GRPCStatus>
+            do throws(GRPCStatus) {
+                var bytes: [UInt8] = []
+                try serve(keeper).append(to: &bytes)
+                result = .success(bytes)
+            } catch { result = .failure(error) }
+            mailbox.post { [self] in
+                switch result {
+                case .success(let bytes): server.reply(call, bytes)
+                case .failure(let status): server.finish(call, status)
+                }
+            }
+        }
+    }
+
+    /// Taken to its thread; nobody else uses it.
+    private struct Borrowed: @unchecked Sendable {
+        let value: HostKeeper
+        init(_ value: HostKeeper) { self.value = value }
+    }
+}

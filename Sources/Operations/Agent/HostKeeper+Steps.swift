@@ -1,0 +1,345 @@
+// The steps a host can perform. Each looks first: what is so already is not done again.
+
+import CLinux
+import Foundations
+import Glibc
+import GRPC
+import Inventory
+import JSON
+import Linux
+import PKI
+import Rendering
+import Systemd
+import Wire
+
+extension HostKeeper {
+    // MARK: The ledger
+
+    func writeLedger(_ request: AgentPB.WriteLedgerRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
+        try step(request.header, "ledger") { header throws(GRPCStatus) in
+            let path = folders.ledger(header.cluster)
+            let current = try ledger(header.cluster)
+            if request.ledger.isEmpty {
+                guard KeyFile.exists(path) else { return (false, "there is none") }
+                let aside = "\(path).void-\(now)"
+                guard unsafe rename(path, aside) == 0 else {
+                    throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", path))")
+                }
+                Folder.sync(of: path)
+                return (true, "set aside as \(aside)")
+            }
+            guard let json = try? JSONValue(parsing: request.ledger), let wanted = Ledger(json), wanted.cluster == header.cluster
+            else { throw GRPCStatus(.invalidArgument, "what was sent is no ledger of \(header.cluster)") }
+            if let current {
+                if current == wanted { return (false, "\(wanted.state.rawValue), generation \(wanted.generation)") }
+                guard current.token == wanted.token else {
+                    throw GRPCStatus(.failedPrecondition, "\(host.name) has the ledger of another cluster of this name")
+                }
+                guard current.generation <= wanted.generation else {
+                    throw GRPCStatus(
+                        .failedPrecondition,
+                        "\(host.name) knows generation \(current.generation), newer than \(wanted.generation)")
+                }
+                guard current.state == .pending || wanted.state == .active else {
+                    throw GRPCStatus(.failedPrecondition, "a cluster that was made is never made again")
+                }
+            }
+            try perform { () throws(PKIError) in
+                try KeyFile.makeFolder(folders.records(header.cluster))
+                try wanted.save(path)
+            }
+            return (true, "\(wanted.state.rawValue), generation \(wanted.generation)")
+        }
+    }
+
+    // MARK: Certificates
+
+    func requestCertificates(_ request: AgentPB.RequestCertificatesRequest) throws(GRPCStatus)
+        -> AgentPB.RequestCertificatesResponse
+    {
+        var answer = AgentPB.RequestCertificatesResponse()
+        for name in request.names where !["server", "peer", "client"].contains(name) {
+            throw GRPCStatus(.invalidArgument, "there are no certificates of kind \"\(name)\"")
+        }
+        _ = try step(request.header, "keys") { header throws(GRPCStatus) in
+            let folder = folders.nextTLS(header.cluster)
+            try makeConfigurationFolder(header.cluster)
+            try perform { () throws(PKIError) in
+                try KeyFile.makeFolder(folder, mode: 0o750)
+                for name in request.names {
+                    let key = try PrivateKey.generate()
+                    try KeyFile.write(key.pem, to: "\(folder)/\(name).key", mode: 0o600)
+                    let csr = try SigningRequest.create(key: key, commonName: host.name)
+                    answer.requests.append(AgentPB.SigningRequestFile(name: name, pem: csr.pem))
+                }
+            }
+            return (true, "made \(request.names.joined(separator: ", "))")
+        }
+        return answer
+    }
+
+    func installCertificates(_ request: AgentPB.InstallCertificatesRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
+        try step(request.header, "certificates") { header throws(GRPCStatus) in
+            let next = folders.nextTLS(header.cluster)
+            guard KeyFile.exists(next), let first = request.certificates.first else {
+                throw GRPCStatus(.failedPrecondition, "no keys were made for these certificates")
+            }
+            try perform { () throws(PKIError) in
+                for file in request.authorities where file.name == "client-ca" || file.name == "peer-ca" {
+                    _ = try Certificate.chain(pem: file.pem, source: file.name)
+                    try KeyFile.write(file.pem, to: "\(next)/\(file.name).crt", mode: 0o644)
+                }
+                for file in request.certificates where ["server", "peer", "client"].contains(file.name) {
+                    let chain = try Certificate.chain(pem: file.pem, source: file.name)
+                    let key = try PrivateKey.load("\(next)/\(file.name).key")
+                    guard chain[0].belongs(to: key) else {
+                        throw PKIError.mismatch(certificate: file.name, key: "the key made on \(host.name)")
+                    }
+                    guard chain[0].notBefore <= now else {
+                        throw PKIError.library(what: file.name, reason: "is not valid yet; compare the clocks")
+                    }
+                    try KeyFile.write(file.pem, to: "\(next)/\(file.name).crt", mode: 0o644)
+                }
+            }
+            try giveAll(next)
+            let leaf = try perform { () throws(PKIError) in try Certificate.chain(pem: first.pem, source: first.name)[0] }
+            let serial = Hexadecimal.encode(leaf.serial)
+            let generation = "tls-\(now)-\(serial.prefix(8))"
+            let folder = folders.configuration(header.cluster)
+            try switchLink("\(folder)/tls", to: generation, after: (next, "\(folder)/\(generation)"))
+            try linkClientFiles(header.cluster)
+            return (true, "serial \(serial)")
+        }
+    }
+
+    /// Readers see the old files or the new ones, never half of each.
+    private func switchLink(_ link: String, to target: String, after move: (from: String, to: String)) throws(GRPCStatus) {
+        func check(_ result: Int32, _ what: String, _ path: String) throws(GRPCStatus) {
+            if result != 0 { throw GRPCStatus(.failedPrecondition, "\(host.name): \(SystemError(what, path))") }
+        }
+        try check(unsafe rename(move.from, move.to), "rename", move.from)
+        let temporary = link + ".new"
+        unsafe unlink(temporary)
+        try check(unsafe symlink(target, temporary), "link", temporary)
+        try check(unsafe rename(temporary, link), "rename", temporary)
+        Folder.sync(of: link)
+    }
+
+    /// `covey status` looks here for what it shows members.
+    private func linkClientFiles(_ cluster: String) throws(GRPCStatus) {
+        let folder = folders.configuration(cluster) + "/client"
+        try perform { () throws(PKIError) in try KeyFile.makeFolder(folder, mode: 0o750) }
+        try give(folder)
+        for (name, target) in [("ca.crt", "client-ca.crt"), ("client.crt", "client.crt"), ("client.key", "client.key")]
+        where !KeyFile.exists("\(folder)/\(name)") {
+            unsafe unlink("\(folder)/\(name)")
+            guard unsafe symlink("../tls/\(target)", "\(folder)/\(name)") == 0 else {
+                throw GRPCStatus(.failedPrecondition, "\(SystemError("link", folder))")
+            }
+        }
+    }
+
+    private func giveAll(_ folder: String) throws(GRPCStatus) {
+        try give(folder)
+        for name in ["server", "peer", "client"] {
+            for ending in ["crt", "key"] where KeyFile.exists("\(folder)/\(name).\(ending)") {
+                try give("\(folder)/\(name).\(ending)")
+            }
+        }
+    }
+
+    private func makeConfigurationFolder(_ cluster: String) throws(GRPCStatus) {
+        try perform { () throws(PKIError) in try KeyFile.makeFolder(folders.configuration(cluster), mode: 0o755) }
+    }
+
+    // MARK: Rendering
+
+    func render(_ request: AgentPB.RenderRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
+        try step(request.header, "render") { header throws(GRPCStatus) in
+            let file: InventoryFile
+            do throws(InventoryFile.Failure) { file = try InventoryFile.parse(Array(request.inventory.utf8), "inventory") } catch {
+                throw GRPCStatus(.invalidArgument, error.description)
+            }
+            let inventory = file.inventory
+            guard inventory.name == header.cluster, request.host == host.name,
+                let me = inventory.hosts.first(where: { $0.name == host.name })
+            else { throw GRPCStatus(.failedPrecondition, "this is \(host.name); the inventory is for others") }
+            guard let ledger = try ledger(header.cluster) else {
+                throw GRPCStatus(.failedPrecondition, "\(host.name) has no ledger of \(header.cluster)")
+            }
+            // The only place where a member is told to make a cluster: the ledger says so, nothing that answers.
+            let identity = MemberIdentity(
+                state: ledger.state == .pending ? .new : .existing, token: ledger.token,
+                members: ledger.members.map { ($0.name, $0.peerURL) })
+            try makeConfigurationFolder(header.cluster)
+            var changed: [String] = []
+            var files = [RenderedFile(path: folders.inventory(header.cluster), text: request.inventory)]
+            if ledger.members.contains(where: { $0.name == host.name }) { files += rendered(inventory, me, identity) }
+            for file in files where try write(file) { changed.append(file.path) }
+            try makeOwnFolders(inventory)
+            if !changed.isEmpty { try perform { () throws(BackendError) in try backend.reload() } }
+            return (!changed.isEmpty, "\(identity.state.rawValue), \(changed.isEmpty ? "unchanged" : "\(changed.count) files")")
+        }
+    }
+
+    private func rendered(_ inventory: Inventory, _ me: Inventory.Host, _ identity: MemberIdentity) -> [RenderedFile] {
+        if backend.name == "systemd" {
+            return HostFiles.all(inventory, me, identity).map { RenderedFile(path: folders.root + $0.path, text: $0.text) }
+        }
+        let places = MemberFolders(
+            data: folders.data(inventory.name, inventory), wal: inventory.walDirectory.map { folders.root + $0 },
+            tls: folders.tls(inventory.name))
+        let settings = ServerSettings(inventory, me, identity, places)
+        return [RenderedFile(path: folders.configuration(inventory.name) + "/server.yaml", text: settings.configurationFile)]
+    }
+
+    private func write(_ file: RenderedFile) throws(GRPCStatus) -> Bool {
+        if let there = try? KeyFile.read(file.path).bytes, there == Array(file.text.utf8) { return false }
+        try perform { () throws(PKIError) in
+            if let slash = file.path.lastIndex(of: "/") {
+                try KeyFile.makeFolder(String(file.path[..<slash]), mode: 0o755)
+            }
+            try KeyFile.write(Array(file.text.utf8), to: file.path, mode: 0o644)
+        }
+        return true
+    }
+
+    /// Folders that are not the unit's own must be there and be the server's before it starts.
+    private func makeOwnFolders(_ inventory: Inventory) throws(GRPCStatus) {
+        let data = folders.data(inventory.name, inventory)
+        let isOwn = inventory.dataDirectory != "/var/lib/covey/\(inventory.name)" || backend.name == "processes"
+        let all = (isOwn ? [data] : []) + (inventory.walDirectory.map { [folders.root + $0] } ?? [])
+        for folder in all where !KeyFile.exists(folder) {
+            try perform { () throws(PKIError) in try KeyFile.makeFolder(folder, mode: 0o755) }
+            guard unsafe chmod(folder, 0o700) == 0 else { throw GRPCStatus(.failedPrecondition, "\(SystemError("chmod", folder))") }
+            try give(folder)
+        }
+    }
+
+    // MARK: The unit
+
+    func control(_ request: AgentPB.ControlRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
+        let names = request.verbs.map(Self.word)
+        return try step(request.header, names.joined(separator: "+")) { header throws(GRPCStatus) in
+            for verb in request.verbs { try control(verb, header.cluster, request.reason) }
+            let state = try perform { () throws(BackendError) in try backend.state(header.cluster) }
+            return (true, "\(state.active) (\(state.sub))")
+        }
+    }
+
+    private func control(_ verb: AgentPB.ControlRequest.Verb, _ cluster: String, _ reason: String) throws(GRPCStatus) {
+        let pauseFile = folders.records(cluster) + "/paused"
+        switch verb {
+        case .start, .restart:
+            try guardIdentity(cluster)
+            try perform { () throws(BackendError) in
+                if verb == .start { try backend.start(cluster) } else { try backend.restart(cluster) }
+            }
+        case .stop: try perform { () throws(BackendError) in try backend.stop(cluster) }
+        case .enable, .disable: try perform { () throws(BackendError) in try backend.setEnabled(cluster, verb == .enable) }
+        case .mask, .unmask: try perform { () throws(BackendError) in try backend.setMasked(cluster, verb == .mask) }
+        case .pause:
+            let text = reason.isEmpty ? "no reason given" : reason
+            try perform { () throws(PKIError) in try KeyFile.write(Array(text.utf8), to: pauseFile, mode: 0o600) }
+        case .resume: unsafe unlink(pauseFile)
+        default: throw GRPCStatus(.invalidArgument, "there is no such verb: \(verb.rawValue)")
+        }
+    }
+
+    static func word(_ verb: AgentPB.ControlRequest.Verb) -> String {
+        switch verb {
+        case .start: "start"
+        case .stop: "stop"
+        case .restart: "restart"
+        case .enable: "enable"
+        case .disable: "disable"
+        case .mask: "mask"
+        case .unmask: "unmask"
+        case .pause: "pause"
+        case .resume: "resume"
+        default: "verb-\(verb.rawValue)"
+        }
+    }
+
+    /// A server is started only on the data the ledger means, and an empty folder never becomes an old member.
+    private func guardIdentity(_ cluster: String) throws(GRPCStatus) {
+        guard let ledger = try ledger(cluster) else {
+            throw GRPCStatus(.failedPrecondition, "\(host.name) has no ledger of \(cluster): nothing may be started")
+        }
+        guard let me = ledger.members.first(where: { $0.name == host.name }) else {
+            throw refused(cluster, "\(host.name) is no member of \(cluster)")
+        }
+        let inventory = storedInventory(cluster)
+        let path = identityFile(cluster, inventory)
+        let hasData = KeyFile.exists(folders.data(cluster, inventory) + "/member")
+        let token = Identity.token(path)
+        if hasData && token != ledger.token {
+            throw refused(cluster, "the data on \(host.name) is that of another cluster or incarnation; set it aside first")
+        }
+        if !hasData && me.wasStarted && ledger.state == .active {
+            throw refused(
+                cluster, "the data of \(host.name) is gone, but it was member \(me.id); replace it: covey member replace \(host.name)")
+        }
+        if token != ledger.token {
+            try perform { () throws(PKIError) in
+                if let slash = path.lastIndex(of: "/") { try KeyFile.makeFolder(String(path[..<slash]), mode: 0o755) }
+                try Identity.write(path, cluster, host.name, token: ledger.token)
+            }
+        }
+    }
+
+    private func refused(_ cluster: String, _ text: String) -> GRPCStatus {
+        JournalRecord.send(
+            "identity guard: \(text)", id: MessageID.identityGuard, priority: 2,
+            fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", host.name)])
+        return GRPCStatus(.failedPrecondition, text)
+    }
+
+    // MARK: Data
+
+    /// Moves data aside, never deletes it. The server must be down.
+    func quarantine(_ request: AgentPB.QuarantineRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
+        try step(request.header, "quarantine") { header throws(GRPCStatus) in
+            let cluster = header.cluster
+            let state = try perform { () throws(BackendError) in try backend.state(cluster) }
+            guard state.active == "inactive" || state.active == "failed" else {
+                throw GRPCStatus(.failedPrecondition, "the server on \(host.name) is \(state.active); data is set aside when it is stopped")
+            }
+            let inventory = storedInventory(cluster)
+            let data = folders.data(cluster, inventory)
+            let identity = identityFile(cluster, inventory)
+            guard KeyFile.exists(data + "/member") || KeyFile.exists(identity) else { return (false, "there is no data") }
+            guard isPlainName(request.label.isEmpty ? "data" : request.label) else {
+                throw GRPCStatus(.invalidArgument, "\"\(request.label)\" is no name of a folder")
+            }
+            let parent = data.lastIndex(of: "/").map { String(data[..<$0]) } ?? data
+            let name = "\(now)-\(cluster)-\(request.label.isEmpty ? "data" : request.label)"
+            let place = try move(data + "/member", identity, to: ["\(parent)/quarantine/\(name)", "\(data)/quarantine/\(name)"])
+            if let wal = inventory?.walDirectory.map({ folders.root + $0 }), KeyFile.exists(wal) {
+                guard unsafe rename(wal, "\(wal).quarantine-\(now)") == 0 else {
+                    throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", wal))")
+                }
+            }
+            return (true, place)
+        }
+    }
+
+    /// The first place on the same file system.
+    private func move(_ data: String, _ identity: String, to places: [String]) throws(GRPCStatus) -> String {
+        var failure = SystemError("rename", data, code: EXDEV)
+        for place in places {
+            try perform { () throws(PKIError) in try KeyFile.makeFolder(place) }
+            if KeyFile.exists(data), unsafe rename(data, place + "/member") != 0 {
+                failure = SystemError("rename", data)
+                continue
+            }
+            if KeyFile.exists(identity) {
+                guard let bytes = try? KeyFile.read(identity).bytes else { continue }
+                try perform { () throws(PKIError) in try KeyFile.write(bytes, to: place + "/identity.json", mode: 0o600) }
+                unsafe unlink(identity)
+            }
+            return place
+        }
+        throw GRPCStatus(.failedPrecondition, "\(failure)")
+    }
+}

@@ -1,0 +1,83 @@
+// The agents of a cluster, as the operator's commands talk to them.
+
+import CoveyClient
+import Foundations
+import GRPC
+import Inventory
+import Linux
+import Wire
+
+struct FleetFailure: Error, Equatable, CustomStringConvertible {
+    /// Of the process: 1 failed, 3 refused and nothing changed, 4 stopped midway, 5 held by another.
+    var code: Int32 = 1
+    var text: String
+    var description: String { text }
+}
+
+struct Agents: Sendable {
+    let client: Client
+    let endpoints: [String: String]
+
+    init(_ inventory: Inventory, _ folder: StateFolder) throws(FleetFailure) {
+        endpoints = Dictionary(
+            uniqueKeysWithValues: inventory.hosts.map {
+                ($0.name, "https://\(AddressText.inURL($0.address)):\(HostRecord.defaultPort)")
+            })
+        var configuration = ClientConfiguration(endpoints: endpoints.values.sorted(), timeout: .seconds(15))
+        let identity = FleetAuthorities.operatorFolder(folder)
+        configuration.tls = .init(
+            trustedCA: identity + "/ca.crt", certificate: identity + "/agent.crt", key: identity + "/agent.key")
+        configuration.checksHealth = false
+        do throws(ClientError) { client = try Client(configuration) } catch { throw FleetFailure(code: 3, text: "\(error)") }
+    }
+
+    func call<Request: WireMessage, Response: WireMessage>(
+        _ host: String, _ method: MethodDescriptor, _ request: Request, seconds: Int = 15, isSafe: Bool? = nil
+    ) async throws(FleetFailure) -> Response {
+        guard let endpoint = endpoints[host] else { throw FleetFailure(code: 3, text: "\(host) is not in the inventory") }
+        var options = CallOptions(deadline: .after(.seconds(seconds)), endpoint: endpoint)
+        // Every step looks before it acts, so all may be asked again.
+        options.isSafe = isSafe ?? true
+        do throws(ClientError) { return try await client.unary(method, request, options) } catch {
+            let detail = error.detail.isEmpty ? "" : " (\(error.detail))"
+            throw FleetFailure(text: "the agent of \(host): \(error.message)\(detail)")
+        }
+    }
+
+    /// Everything at the same time; nil where no agent answers.
+    func observe(_ hosts: [String], _ cluster: String, seconds: Int = 4) async -> [String: AgentPB.ObserveResponse] {
+        await withTaskGroup(of: (String, AgentPB.ObserveResponse?).self) { group in
+            for host in hosts {
+                group.addTask {
+                    let request = AgentPB.ObserveRequest(cluster: cluster)
+                    // Who does not answer is told apart by its absence.
+                    let seen: AgentPB.ObserveResponse? = try? await call(host, RPC.Agent.observe, request, seconds: seconds)
+                    return (host, seen)
+                }
+            }
+            var all: [String: AgentPB.ObserveResponse] = [:]
+            for await (host, seen) in group { all[host] = seen }
+            return all
+        }
+    }
+
+    /// The same step on all, at the same time; the first failure counts, the others have done theirs.
+    func all(_ hosts: [String], _ step: @escaping @Sendable (String) async throws(FleetFailure) -> Void) async throws(FleetFailure) {
+        let results = await withTaskGroup(of: (String, Result<Void, FleetFailure>).self) { group in
+            for host in hosts {
+                group.addTask {
+                    do throws(FleetFailure) {
+                        try await step(host)
+                        return (host, .success(()))
+                    } catch { return (host, .failure(error)) }
+                }
+            }
+            var all: [(String, Result<Void, FleetFailure>)] = []
+            for await result in group { all.append(result) }
+            return all
+        }
+        for (_, result) in results.sorted(by: { $0.0 < $1.0 }) {
+            if case .failure(let error) = result { throw error }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+// A cluster under the operator's hands: looking at it whole, holding it for an operation, and the members' own calls.
+
+import CoveyClient
+import Foundations
+import GRPC
+import Glibc
+import Inventory
+import JSON
+import Linux
+import PKI
+import Wire
+
+final class Fleet: Sendable {
+    let file: InventoryFile
+    let text: String
+    let folder: StateFolder
+    let agents: Agents
+    let gateway: Gateway
+    let authorities: FleetAuthorities
+    let events: EventLines
+    var inventory: Inventory { file.inventory }
+    var cluster: String { file.inventory.name }
+    /// Pause after each member of a rolling procedure.
+    let soak: Duration
+
+    init(_ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration) throws(FleetFailure) {
+        self.file = file
+        self.folder = folder
+        self.soak = soak
+        do throws(PKIError) {
+            text = String(decoding: try KeyFile.read(file.path).bytes, as: UTF8.self)
+            authorities = try FleetAuthorities(folder, file.inventory)
+        } catch { throw FleetFailure(text: "\(error)") }
+        agents = try Agents(file.inventory, folder)
+        events = EventLines(nameWidth: file.inventory.hosts.map(\.name.count).max() ?? 0)
+        do {
+            gateway = try Gateway(
+                loop,
+                StatusCommand.Credentials(
+                    trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
+                    key: folder.client + "/client.key"))
+        } catch { throw FleetFailure(text: "\(error)") }
+    }
+
+    func host(_ name: String) throws(FleetFailure) -> Inventory.Host {
+        guard let host = inventory.hosts.first(where: { $0.name == name }) else {
+            throw FleetFailure(code: 2, text: "\(name) is no host of \(file.path)")
+        }
+        return host
+    }
+
+    /// Of the members that answer, by these names.
+    func memberClient(_ names: [String]) throws(FleetFailure) -> Client {
+        let endpoints = inventory.hosts.filter { names.contains($0.name) }.map(\.clientURL)
+        guard !endpoints.isEmpty else { throw FleetFailure(text: "no member is left to be asked") }
+        var configuration = ClientConfiguration(endpoints: endpoints, timeout: .seconds(10))
+        configuration.tls = .init(
+            trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt", key: folder.client + "/client.key")
+        do throws(ClientError) { return try Client(configuration) } catch { throw FleetFailure(text: "\(error)") }
+    }
+
+    // MARK: Looking
+
+    struct View: Sendable {
+        var agents: [String: AgentPB.ObserveResponse]
+        var members: [String: MemberView]
+
+        var ledger: Ledger? {
+            agents.values.compactMap { Ledger(text: $0.ledger) }.max {
+                ($0.state == .active ? 1 : 0, $0.generation) < ($1.state == .active ? 1 : 0, $1.generation)
+            }
+        }
+    }
+
+    func look() async -> View {
+        async let agents = agents.observe(inventory.hosts.map(\.name), cluster)
+        async let members = members(inventory.hosts)
+        return View(agents: await agents, members: await members)
+    }
+
+    func members(_ hosts: [Inventory.Host]) async -> [String: MemberView] {
+        await withTaskGroup(of: (String, MemberView).self) { group in
+            for host in hosts { group.addTask { [self] in (host.name, await MemberView.observe(host, gateway)) } }
+            var views: [String: MemberView] = [:]
+            for await (name, view) in group { views[name] = view }
+            return views
+        }
+    }
+
+    func seen(_ view: View) -> [String: ChangePlan.Seen] {
+        let ahead = view.members.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
+        var all: [String: ChangePlan.Seen] = [:]
+        for host in inventory.hosts {
+            var seen = ChangePlan.Seen(hasAgent: false)
+            if let agent = view.agents[host.name] {
+                seen.hasAgent = true
+                seen.ledger = Ledger(text: agent.ledger)
+                seen.hasData = agent.hasData
+                seen.inventoryDigest = agent.inventoryDigest
+                seen.isFenced = agent.unit?.isMasked == true && agent.unit?.active != "active"
+            }
+            if let member = view.members[host.name] {
+                seen.isHealthy = member.isHealthy
+                seen.isLeader = member.facts?.isLeader == true
+                seen.lag = member.facts.map { ahead - min(ahead, $0.appliedIndex) } ?? 0
+            }
+            all[host.name] = seen
+        }
+        return all
+    }
+
+    // MARK: Holding
+
+    struct Held: Sendable {
+        var operation: AgentPB.Operation
+        /// Who granted it.
+        var hosts: [String]
+
+        func header(_ cluster: String, _ step: String) -> AgentPB.StepHeader {
+            AgentPB.StepHeader(cluster: cluster, operation: operation.id, epoch: operation.epoch, step: step)
+        }
+    }
+
+    /// Claims the cluster on all agents that answer. A majority of those that should must grant it; all, to make a cluster.
+    func claim(
+        _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil, needsAll: Bool = false
+    ) async throws(FleetFailure) -> Held {
+        let names = inventory.hosts.map(\.name)
+        let view = await agents.observe(names, cluster)
+        let reachable = names.filter { view[$0] != nil }
+        let counted = view.values.compactMap { Ledger(text: $0.ledger) }.map { $0.members.map(\.name) }.max { $0.count < $1.count }
+        let voters = counted ?? inventory.voters.map(\.name)
+        let answering = voters.filter { reachable.contains($0) }
+        let needed = needsAll ? voters.count : voters.count / 2 + 1
+        guard answering.count >= needed else {
+            throw FleetFailure(
+                code: 3,
+                text: "the agents of \(voters.filter { !reachable.contains($0) }.joined(separator: ", ")) do not answer; "
+                    + "\(needed) of \(voters.count) are needed")
+        }
+        var operation = AgentPB.Operation(
+            id: resuming?.id ?? "\(kind)-\(Hexadecimal.encode(SecureRandom.bytes(3)))", kind: kind, arguments: arguments,
+            owner: Self.owner, state: "open", began: resuming?.began ?? Int64(Clock.wall() / 1_000_000_000))
+        operation.epoch = (view.values.map(\.epoch).max() ?? 0) + 1
+        operation.inventory = text
+        var granted: [String] = []
+        for name in reachable {
+            let answer: AgentPB.ClaimResponse = try await agents.call(
+                name, RPC.Agent.claim,
+                AgentPB.ClaimRequest(cluster: cluster, operation: operation, takeOver: resuming != nil), isSafe: false)
+            guard answer.isGranted else {
+                // What was granted so far is given back; nobody has done anything yet.
+                await release(Held(operation: operation, hosts: granted), "aborted", "not granted by \(name)")
+                let next = answer.heldBy.map { "\nGo on with it: covey op resume \($0.id)   or give it up: covey op abort \($0.id)" }
+                throw FleetFailure(code: 5, text: answer.refusal + (next ?? "\nLet it go on: covey resume"))
+            }
+            granted.append(name)
+        }
+        return Held(operation: operation, hosts: granted)
+    }
+
+    func release(_ held: Held, _ state: String, _ outcome: String) async {
+        for name in held.hosts {
+            // An agent that is gone keeps the operation open in its records; the next claim finds it and says so.
+            let _: AgentPB.StepResponse? = try? await agents.call(
+                name, RPC.Agent.release,
+                AgentPB.ReleaseRequest(header: held.header(cluster, "release"), state: state, outcome: outcome), seconds: 5)
+        }
+    }
+
+    private static var owner: String {
+        var name = [CChar](repeating: 0, count: 256)
+        unsafe gethostname(&name, name.count - 1)
+        let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let user = unsafe getpwuid(getuid()).map { unsafe String(cString: $0.pointee.pw_name) } ?? String(getuid())
+        return "\(user)@\(host)"
+    }
+
+    // MARK: Single steps
+
+    func writeLedger(_ held: Held, _ ledger: Ledger, to hosts: [String]) async throws(FleetFailure) {
+        let text = ledger.json.text()
+        try await agents.all(hosts) { [self] host throws(FleetFailure) in
+            let _: AgentPB.StepResponse = try await agents.call(
+                host, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest(header: held.header(cluster, "ledger"), ledger: text))
+        }
+    }
+
+    /// Keys made there, certificates issued here; the new serials by host.
+    func certify(_ held: Held, _ hosts: [String]) async throws(FleetFailure) {
+        try await agents.all(hosts) { [self] name throws(FleetFailure) in
+            let host = try host(name)
+            let answer: AgentPB.RequestCertificatesResponse = try await agents.call(
+                name, RPC.Agent.requestCertificates,
+                AgentPB.RequestCertificatesRequest(header: held.header(cluster, "keys"), names: ["server", "peer", "client"]))
+            var files: [AgentPB.CertificateFile] = []
+            do throws(PKIError) {
+                for request in answer.requests {
+                    let leaf = try authorities.issue(request.name, host, request.pem)
+                    files.append(AgentPB.CertificateFile(name: request.name, pem: leaf.pem))
+                }
+            } catch { throw FleetFailure(text: "certificates of \(name): \(error)") }
+            let install = AgentPB.InstallCertificatesRequest(
+                header: held.header(cluster, "certificates"), certificates: files,
+                authorities: [
+                    AgentPB.CertificateFile(name: "client-ca", pem: authorities.clients.certificate.pem),
+                    AgentPB.CertificateFile(name: "peer-ca", pem: authorities.peers.certificate.pem),
+                ])
+            // Not repeated: the keys have moved to their place by then.
+            let _: AgentPB.StepResponse = try await agents.call(name, RPC.Agent.installCertificates, install, isSafe: false)
+        }
+    }
+
+    func render(_ held: Held, _ hosts: [String]) async throws(FleetFailure) {
+        let text = text
+        try await agents.all(hosts) { [self] host throws(FleetFailure) in
+            let _: AgentPB.StepResponse = try await agents.call(
+                host, RPC.Agent.render,
+                AgentPB.RenderRequest(header: held.header(cluster, "render"), inventory: text, host: host))
+        }
+    }
+
+    func control(
+        _ held: Held, _ hosts: [String], _ verbs: [AgentPB.ControlRequest.Verb], reason: String = ""
+    ) async throws(FleetFailure) {
+        try await agents.all(hosts) { [self] host throws(FleetFailure) in
+            let _: AgentPB.StepResponse = try await agents.call(
+                host, RPC.Agent.control,
+                AgentPB.ControlRequest(header: held.header(cluster, "control"), verbs: verbs, reason: reason))
+        }
+    }
+
+    func waitUntilDown(_ host: String, seconds: Int = 95) async throws(FleetFailure) {
+        try await wait(seconds: seconds, "\(host) does not stop") { [self] in
+            let state = await agents.observe([host], cluster)[host]?.unit?.active ?? ""
+            return state == "inactive" || state == "failed"
+        }
+    }
+
+    /// Moves the member's data aside, once it is down.
+    func setAside(_ held: Held, _ host: String, _ label: String) async throws(FleetFailure) -> String {
+        let answer: AgentPB.StepResponse = try await agents.call(
+            host, RPC.Agent.quarantine,
+            AgentPB.QuarantineRequest(header: held.header(cluster, "quarantine"), label: label), isSafe: false)
+        return answer.evidence
+    }
+
+    // MARK: Waiting
+
+    func wait(
+        seconds: Int, _ what: String, every: Duration = .milliseconds(100), _ isTrue: @escaping @Sendable () async -> Bool
+    ) async throws(FleetFailure) {
+        let end = Clock.monotonic() + UInt64(seconds) * 1_000_000_000
+        while !(await isTrue()) {
+            guard Clock.monotonic() < end else { throw FleetFailure(code: 4, text: "\(what) (waited \(seconds) s)") }
+            // Nobody cancels an operation but by ending the program.
+            try? await Task.sleep(for: every)
+        }
+    }
+}
+
+extension Ledger {
+    /// Nil for an empty text and for what is no ledger.
+    init?(text: String) {
+        guard !text.isEmpty, let json = try? JSONValue(parsing: text) else { return nil }
+        self.init(json)
+    }
+}

@@ -1,0 +1,125 @@
+// What the operator's machine keeps of a cluster: its authorities, and who the operator is.
+//
+//     .covey/main/pki/          agent-ca, client-ca, peer-ca: .crt and .key (0600)
+//     .covey/main/operator/     agent.crt, agent.key, ca.crt: shown to agents
+//     .covey/main/client/       client.crt, client.key, ca.crt: shown to members
+
+import FileFormats
+import Foundations
+import Inventory
+import Linux
+import PKI
+
+enum InventoryHash {
+    static func of(_ text: String) -> String { Hexadecimal.encode(SHA256.of(Array(text.utf8))) }
+}
+
+struct FleetAuthorities {
+    private static let second: Int64 = 1_000_000_000
+    private static let year: Int64 = 365 * 86_400
+
+    let folder: StateFolder
+    let inventory: Inventory
+    let now: Int64
+    let agents: CertificateAuthority
+    let clients: CertificateAuthority
+    let peers: CertificateAuthority
+    /// What was made, a line each.
+    private(set) var events: [String] = []
+
+    static func operatorFolder(_ folder: StateFolder) -> String { folder.root + "/operator" }
+
+    /// Loads the authorities; makes them, once, when none of the three is there.
+    init(_ folder: StateFolder, _ inventory: Inventory) throws(PKIError) {
+        self.folder = folder
+        self.inventory = inventory
+        now = Int64(Clock.wall() / 1_000_000_000)
+        try KeyFile.makeFolder(folder.pki)
+        var made: [String] = []
+        agents = try Self.authority("agent", 10 * Self.year, folder, inventory, now, &made)
+        clients = try Self.authority("client", inventory.clientCA.lifetime / Self.second, folder, inventory, now, &made)
+        peers = try Self.authority("peer", inventory.peerCA.lifetime / Self.second, folder, inventory, now, &made)
+        events = made
+        try operatorIdentity()
+    }
+
+    private static func authority(
+        _ role: String, _ seconds: Int64, _ folder: StateFolder, _ inventory: Inventory, _ now: Int64, _ made: inout [String]
+    ) throws(PKIError) -> CertificateAuthority {
+        let certificate = "\(folder.pki)/\(role)-ca.crt"
+        let key = "\(folder.pki)/\(role)-ca.key"
+        if KeyFile.exists(certificate) || KeyFile.exists(key) {
+            guard let first = try Certificate.load(certificate).first else { throw .noCertificate(source: certificate) }
+            guard first.secondsLeft(now: now) > 0 else { throw .library(what: certificate, reason: "the authority has expired") }
+            return try CertificateAuthority(certificate: first, key: PrivateKey.load(key, mustBePrivate: true))
+        }
+        let authority = try CertificateAuthority.create(
+            name: "\(inventory.name) \(role) CA", organizations: [inventory.name], now: now, validitySeconds: seconds)
+        try KeyFile.write(authority.key.pem, to: key, mode: 0o600)
+        try KeyFile.write(authority.certificate.pem, to: certificate, mode: 0o644)
+        made.append("made the authority for \(role)s in \(folder.pki)")
+        return authority
+    }
+
+    /// Renewed at two thirds of its life, whenever the operator does something.
+    private mutating func operatorIdentity() throws(PKIError) {
+        let places = [
+            (Self.operatorFolder(folder), "agent", "operator", agents, Self.year),
+            // With users switched on, a certificate of this name is the user root.
+            (folder.client, "client", "root", clients, inventory.leafLifetime / Self.second),
+        ]
+        for (place, file, name, authority, seconds) in places {
+            try KeyFile.makeFolder(place)
+            let path = "\(place)/\(file).crt"
+            // One that cannot be read is made again.
+            if let there = try? Certificate.load(path).first, now - there.notBefore < seconds * 2 / 3,
+                KeyFile.exists("\(place)/\(file).key"), there.issuer == authority.certificate.subject
+            {
+                continue
+            }
+            let key = try PrivateKey.generate()
+            let profile = CertificateProfile(
+                commonName: name, organizations: [inventory.name], usages: [.client], now: now, validitySeconds: seconds)
+            let leaf = try authority.issue(profile, for: key)
+            try KeyFile.write(authority.certificate.pem, to: place + "/ca.crt", mode: 0o644)
+            try KeyFile.write(key.pem, to: "\(place)/\(file).key", mode: 0o600)
+            try KeyFile.write(leaf.pem, to: path, mode: 0o644)
+            events.append("made the operator's certificate for \(file)s")
+        }
+    }
+
+    // MARK: Issuing
+
+    /// What is in the request beside the key does not count: names and addresses are the inventory's.
+    func issue(_ kind: String, _ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {
+        let request = try SigningRequest(pem: pem)
+        guard request.commonName == host.name else {
+            throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(host.name)")
+        }
+        func profile(_ name: String, _ hosts: [String], _ usages: [CertificateProfile.Usage]) -> CertificateProfile {
+            var seen: Set<String> = []
+            return CertificateProfile(
+                commonName: name, organizations: [inventory.name], hosts: hosts.filter { seen.insert($0).inserted },
+                usages: usages, now: now, validitySeconds: inventory.leafLifetime / Self.second)
+        }
+        switch kind {
+        case "server":
+            let names = [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
+            return try clients.issue(profile(host.name, names, [.server, .client]), for: request)
+        case "peer": return try peers.issue(profile(host.name, [host.address, host.name], [.server, .client]), for: request)
+        case "client": return try clients.issue(profile("covey-health", [], [.client]), for: request)
+        default: throw .malformedRequest(reason: "there are no certificates of kind \(kind)")
+        }
+    }
+
+    func issueAgent(_ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {
+        let request = try SigningRequest(pem: pem)
+        guard request.commonName == "agent:\(host.name)" else {
+            throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of the agent of \(host.name)")
+        }
+        let profile = CertificateProfile(
+            commonName: "agent:\(host.name)", organizations: [inventory.name], hosts: [host.address, host.name], now: now,
+            validitySeconds: Self.year)
+        return try agents.issue(profile, for: request)
+    }
+}
