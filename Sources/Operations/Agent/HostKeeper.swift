@@ -185,7 +185,8 @@ final class HostKeeper {
         guard header.epoch == operation.epoch, header.operation == operation.id else {
             throw GRPCStatus(
                 .aborted,
-                "\(host.name) is at epoch \(operation.epoch) (operation \(operation.id) of \(operation.owner)); epoch \(header.epoch) may do nothing any more"
+                "\(host.name) is at epoch \(operation.epoch) (operation \(operation.id) of \(operation.owner)); "
+                    + "epoch \(header.epoch) may do nothing any more"
             )
         }
         guard operation.state == "open" else {

@@ -70,7 +70,8 @@ enum SlowRequest {
             return "delete_range:<key:\(key(delete.key)) range_end:\(key(delete.rangeEnd))>"
         case RequestKind.txn:
             guard let txn = try? TxnRequestView(decoding: view.body) else { break }
-            return "txn:<compare:\(txn.compare.count) success:\(txn.success.count) failure:\(txn.failure.count) size:\(view.body.byteCount)>"
+            let counts = "compare:\(txn.compare.count) success:\(txn.success.count) failure:\(txn.failure.count)"
+            return "txn:<\(counts) size:\(view.body.byteCount)>"
         default: break
         }
         return "kind:\(view.kindField) size:\(data.count)"
