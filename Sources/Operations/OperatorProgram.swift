@@ -7,6 +7,7 @@ import Flags
 import Foundations
 import Inventory
 import JSON
+import Linux
 
 package enum OperatorProgram {
     /// Where `covey up` keeps clusters.
@@ -15,6 +16,10 @@ package enum OperatorProgram {
     package static func run(_ words: [String]) -> Int32? {
         guard let first = words.first else { return nil }
         if first == MemberProcess.word { return MemberProcess.become(Array(words.dropFirst())) }
+        if words.starts(with: ["agent", "join"]) {
+            let root = ChildProcess.environment.first { $0.hasPrefix("COVEY_AGENT_ROOT=") }?.dropFirst(17) ?? ""
+            return JoinCommand(folders: AgentFolders(root: String(root))).run(words.dropFirst(2).first ?? "")
+        }
         guard commands.commands.contains(where: { $0.name == first }) else { return nil }
         do throws(CommandLineFailure) {
             switch try CommandLineParser(commands, prefixMatching: false).parse(words) {
@@ -88,7 +93,7 @@ package enum OperatorProgram {
                     Option("new", .text, "A random word never used before: render the members of a new cluster."),
                     Option("units", .bool, "Render what does not depend on a cluster; no inventory is read."),
                 ]),
-        ])
+        ] + FleetCommands.all)
 
     private static let usage = GroupedUsage(
         root: commands, version: ProgramVersion.covey, apiVersion: ProgramVersion.etcd)
@@ -100,6 +105,7 @@ package enum OperatorProgram {
             Output.data(JSONSchema.text)
             return 0
         }
+        if FleetCommands.all.contains(where: { $0.name == command.path.first }) { return FleetCommands.perform(command) }
         if command.name == "init" {
             let text = FirstInventory.text(name: command.values.text("name"), addresses: command.words)
             do throws(InventoryFile.Failure) { _ = try InventoryFile.parse(Array(text.utf8), "inventory") } catch {

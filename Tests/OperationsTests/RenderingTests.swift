@@ -9,6 +9,7 @@ import Testing
 
 @testable import Operations
 @testable import Rendering
+import Telemetry
 
 @Suite struct RenderingTests {
     private static let data = RealTools.root + "/Tests/OperationsTests/Data"
@@ -82,6 +83,7 @@ import Testing
 
     @Test func `the units of the source tree are the rendered ones`() throws {
         for unit in UnitFiles.all { try golden(RealTools.root + "/Units/" + unit.path, unit.text) }
+        try golden(RealTools.root + "/Units/catalog/covey.catalog", JournalMessage.catalog)
     }
 
     @Test(

@@ -29,7 +29,7 @@ struct StatusCommand {
         self.asJSON = asJSON
         folder = StateFolder(stateFolder, cluster: file.inventory.name)
         let usual =
-            file.inventory.supervisor == .processes
+            file.inventory.supervisor == .processes || KeyFile.exists(folder.client + "/client.crt")
             ? folder.client : HostFiles.configurationFolder(file.inventory.name) + "/client"
         credentials = Credentials(
             trustedCA: given.trustedCA.isEmpty ? usual + "/ca.crt" : given.trustedCA,

@@ -61,6 +61,7 @@ extension Member {
         formerOffered = proposals.first?.started ?? loop.now &+ 1
         if soft.leader == .none {
             if leaderlessSince == 0 { leaderlessSince = loop.now }
+            if raft.term > 0 { report("lost leader", [("term", "\(raft.term)")]) }
         } else {
             leaderlessSince = 0
             leaderSince = loop.now
@@ -254,6 +255,10 @@ extension Member {
             onLeaderChanged()
         case .alarmsChanged:
             quotaAlarmProposed = false
+            for alarm in state.alarms.list() {
+                let kind = alarm.type == .nospace ? "NOSPACE" : "CORRUPT"
+                report("raised alarm", [("alarm", kind), ("member-id", "\(MemberID(alarm.member))")])
+            }
             onAlarmsChanged()
         case .leaseRevoked(let lease): onLeaseRevoked(lease)
         case .clusterVersionChanged(let version):

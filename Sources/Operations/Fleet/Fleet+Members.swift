@@ -1,0 +1,208 @@
+// 3.2 to 3.5: one member more, one member less. A membership call whose outcome is not known is never repeated blindly: the
+// list of members, read from the majority, tells what happened.
+
+import CoveyClient
+import Foundations
+import GRPC
+import Inventory
+import Linux
+import Wire
+
+extension Fleet {
+    /// Performs the plan's steps in order. The plan was made from the same look, under the claim.
+    func perform(_ plan: ChangePlan, _ held: Held, attestedDead: Set<String>) async throws(FleetFailure) {
+        guard var ledger = plan.ledger else { throw FleetFailure(code: 3, text: "there is no ledger") }
+        let progress = Progress(events, held.operation.id, plan.steps.count)
+        for step in plan.steps {
+            let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
+            try await progress.run(ChangePlan.words(step.action), text) { () async throws(FleetFailure) in
+                switch step.action {
+                case .prepare(let name):
+                    try await self.compareHosts([name] + (ledger.members.first.map { [$0.name] } ?? []).filter { attestedDead.isEmpty || !attestedDead.contains($0) })
+                    try await self.certify(held, [name])
+                case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
+                case .add(let name): ledger = try await self.add(name, ledger, held)
+                case .render: break
+                case .makeCluster: throw FleetFailure(code: 3, text: "a cluster that was made is not made again")
+                }
+            }
+        }
+        ledger.take(inventory)
+        try await publish(ledger, held)
+    }
+
+    /// Every host that answers gets the ledger and the files; a host that does not gets them with the next change.
+    func publish(_ ledger: Ledger, _ held: Held) async throws(FleetFailure) {
+        let reachable = await agents.observe(inventory.hosts.map(\.name), cluster).keys.sorted()
+        // A ledger of another incarnation is not overwritten; such a host was decommissioned.
+        let hosts = reachable.filter { held.hosts.contains($0) }
+        try await writeLedger(held, ledger, to: hosts)
+        try await render(held, hosts)
+    }
+
+    private func survivors(_ ledger: Ledger, without: String? = nil) async throws(FleetFailure) -> (names: [String], client: Client) {
+        let hosts = inventory.hosts.filter { host in ledger.members.contains { $0.name == host.name } && host.name != without }
+        let healthy = await members(hosts).filter { $0.value.isHealthy && $0.value.facts?.isLearner == false }.keys.sorted()
+        return (healthy, try memberClient(healthy))
+    }
+
+    private func list(_ client: Client) async throws(FleetFailure) -> [Member] {
+        do throws(ClientError) {
+            return try await client.cluster.memberList(MemberListRequest(linearizable: true)).members
+        } catch { throw FleetFailure(code: 4, text: "the list of members: \(error)") }
+    }
+
+    // MARK: Adding
+
+    private func add(_ name: String, _ before: Ledger, _ held: Held) async throws(FleetFailure) -> Ledger {
+        let host = try host(name)
+        let (_, client) = try await survivors(before, without: name)
+        defer { client.close() }
+        var found = try await list(client).first { $0.peerURLs.contains(host.peerURL) }
+        // The cluster asks for five quiet seconds after a change or a restart; until then it says no.
+        let end = Clock.monotonic() + 60_000_000_000
+        while found == nil {
+            do throws(ClientError) {
+                let request = MemberAddRequest(peerURLs: [host.peerURL], isLearner: true)
+                found = try await client.cluster.memberAdd(request, CallOptions(deadline: .after(.seconds(10)))).member
+            } catch {
+                found = try await list(client).first { $0.peerURLs.contains(host.peerURL) }
+                guard found != nil || Clock.monotonic() < end else {
+                    throw FleetFailure(code: 4, text: "\(name) cannot be added: \(error)")
+                }
+                try? await Task.sleep(for: .milliseconds(250))  // nobody cancels but by ending the program
+            }
+        }
+        guard let member = found else { throw FleetFailure(code: 4, text: "\(name) was not added") }
+        var ledger = before
+        ledger.members.removeAll { $0.name == name }
+        ledger.members.append(Ledger.Member(name: name, peerURL: host.peerURL, id: hexadecimal(member.id)))
+        ledger.members.sort { $0.name < $1.name }
+        ledger.generation += 1
+        try await writeLedger(held, ledger, to: [name])
+        try await render(held, [name])
+        try await control(held, [name], [.unmask, .enable, .start])
+        try await promote(member.id, name, client)
+        if let index = ledger.members.firstIndex(where: { $0.name == name }) { ledger.members[index].wasStarted = true }
+        ledger.generation += 1
+        try await publish(ledger, held)
+        return ledger
+    }
+
+    /// When it has caught up, and not before: within 250 entries of the most advanced one. Then a majority says yes.
+    private func promote(_ id: UInt64, _ name: String, _ client: Client) async throws(FleetFailure) {
+        let host = try host(name)
+        let end = Clock.monotonic() + 1_800_000_000_000
+        var reason = "it does not answer"
+        while true {
+            guard let member = try await list(client).first(where: { $0.id == id }) else {
+                throw FleetFailure(code: 4, text: "\(name) is no member any more; somebody removed it")
+            }
+            if !member.isLearner { break }
+            guard Clock.monotonic() < end else {
+                throw FleetFailure(
+                    code: 4, text: "\(name) did not catch up within 30 minutes: \(reason)\nTake the learner out again: covey op abort")
+            }
+            let views = await members([host] + inventory.voters)
+            let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
+            if let facts = views[name]?.facts, facts.memberID == id {
+                let lag = ahead - min(ahead, facts.appliedIndex)
+                reason = "\(lag) entries behind"
+                if lag <= ChangePlan.lagMax {
+                    do throws(ClientError) {
+                        _ = try await client.cluster.memberPromote(
+                            MemberPromoteRequest(id: id), CallOptions(deadline: .after(.seconds(10))))
+                        continue
+                    } catch { reason = "\(error)" }
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(200))  // as above
+        }
+        try await wait(seconds: 60, "\(name) is not healthy as a voter") { [self] in
+            await members([host])[name]?.isHealthy == true
+        }
+    }
+
+    // MARK: Removing
+
+    private func remove(_ name: String, _ isDead: Bool, _ before: Ledger, _ held: Held) async throws(FleetFailure) -> Ledger {
+        guard let entry = before.members.first(where: { $0.name == name }) else { return before }
+        let (names, client) = try await survivors(before, without: name)
+        defer { client.close() }
+        let answers = held.hosts.contains(name)
+        if isDead && answers {
+            // Fenced by its own agent: it cannot come back in between.
+            try await control(held, [name], [.stop, .disable, .mask])
+        }
+        if !isDead { try await moveLeaderAway(from: name, to: names) }
+        let end = Clock.monotonic() + 60_000_000_000
+        while let member = try await list(client).first(where: { $0.peerURLs.contains(entry.peerURL) }) {
+            do throws(ClientError) {
+                _ = try await client.cluster.memberRemove(
+                    MemberRemoveRequest(id: member.id), CallOptions(deadline: .after(.seconds(10))))
+            } catch {
+                guard Clock.monotonic() < end else { throw FleetFailure(code: 4, text: "\(name) cannot be removed: \(error)") }
+                try? await Task.sleep(for: .milliseconds(250))  // as above
+            }
+        }
+        var ledger = before
+        ledger.members.removeAll { $0.name == name }
+        ledger.generation += 1
+        if answers {
+            try await control(held, [name], [.stop, .disable, .mask])
+            try await waitUntilDown(name)
+            events.tell(name, "data: \(try await setAside(held, name, "removed"))")
+        }
+        try await publish(ledger, held)
+        return ledger
+    }
+
+    /// To a healthy voter that stays and has everything.
+    func moveLeaderAway(from name: String, to candidates: [String]) async throws(FleetFailure) {
+        let views = await members(inventory.hosts.filter { candidates.contains($0.name) || $0.name == name })
+        guard views[name]?.facts?.isLeader == true else { return }
+        let best = views.filter { $0.key != name && $0.value.isHealthy && $0.value.facts?.isLearner == false }
+            .max { ($0.value.facts?.appliedIndex ?? 0) < ($1.value.facts?.appliedIndex ?? 0) }
+        guard let target = best?.value.facts?.memberID else {
+            throw FleetFailure(code: 4, text: "\(name) leads and there is no other healthy voter")
+        }
+        let client = try memberClient([name])
+        defer { client.close() }
+        // Whether it happened is seen below.
+        _ = try? await client.maintenance.moveLeader(MoveLeaderRequest(targetID: target), CallOptions(deadline: .after(.seconds(5))))
+        try await wait(seconds: 15, "the leader does not move away from \(name)") { [self] in
+            let now = await members(inventory.hosts.filter { candidates.contains($0.name) })
+            return now.contains { $0.key != name && $0.value.facts?.isLeader == true }
+        }
+    }
+
+    func hexadecimal(_ id: UInt64) -> String {
+        let text = String(id, radix: 16)
+        return String(repeating: "0", count: 16 - text.count) + text
+    }
+
+    /// Takes back an addition that did not end: the learner goes, its data is set aside.
+    func abortChange(_ held: Held) async throws(FleetFailure) {
+        let view = await look()
+        guard var ledger = view.ledger, ledger.state == .active else { throw FleetFailure(code: 3, text: "there is no active ledger") }
+        let (_, client) = try await survivors(ledger)
+        defer { client.close() }
+        let all = try await list(client)
+        for learner in all.filter(\.isLearner) {
+            guard let host = inventory.hosts.first(where: { learner.peerURLs.contains($0.peerURL) }) else { continue }
+            do throws(ClientError) { _ = try await client.cluster.memberRemove(MemberRemoveRequest(id: learner.id)) } catch {
+                throw FleetFailure(code: 4, text: "the learner \(host.name) cannot be removed: \(error)")
+            }
+            if held.hosts.contains(host.name) {
+                try await control(held, [host.name], [.stop, .disable, .mask])
+                try await waitUntilDown(host.name)
+                events.tell(host.name, "data: \(try await setAside(held, host.name, "aborted"))")
+            }
+            events.tell(host.name, "the learner was removed")
+        }
+        let left = try await list(client)
+        ledger.members = ledger.members.filter { entry in left.contains { $0.peerURLs.contains(entry.peerURL) } }
+        ledger.generation += 1
+        try await publish(ledger, held)
+    }
+}

@@ -1,0 +1,81 @@
+// 3.6 and 3.8: what is done to the members one after the other: restarting them, giving them new certificates.
+
+import CoveyClient
+import Foundations
+import GRPC
+import Inventory
+import Linux
+import TLSEngine
+import Wire
+
+extension Fleet {
+    /// Unhealthy ones first, then followers, the leader last; never with one down.
+    func rollingRestart(_ held: Held, only: String?) async throws(FleetFailure) {
+        let view = await look()
+        guard let ledger = view.ledger, ledger.state == .active else { throw FleetFailure(code: 3, text: "there is no cluster yet") }
+        let names = ledger.members.map(\.name)
+        let unhealthy = names.filter { view.members[$0]?.isHealthy != true }
+        let leader = names.first { view.members[$0]?.facts?.isLeader == true }
+        guard unhealthy.count <= 1 else {
+            throw FleetFailure(code: 3, text: "MARGIN: \(unhealthy.joined(separator: ", ")) are not healthy; nothing is restarted")
+        }
+        let healthyAfterOneLess = names.count - unhealthy.count - 1
+        guard names.count == 1 || !unhealthy.isEmpty || healthyAfterOneLess >= names.count / 2 + 1 else {
+            throw FleetFailure(code: 3, text: "MARGIN: with one member down there is no quorum")
+        }
+        var order = unhealthy + names.filter { !unhealthy.contains($0) && $0 != leader } + (leader.map { [$0] } ?? [])
+        var seen: Set<String> = []
+        order = order.filter { seen.insert($0).inserted }
+        if let only { order = order.filter { $0 == only } }
+        guard !order.isEmpty else { throw FleetFailure(code: 2, text: "\(only ?? "") is no member") }
+        if let only, let broken = unhealthy.first, broken != only {
+            throw FleetFailure(code: 3, text: "MARGIN: \(broken) is not healthy; restart that first")
+        }
+        let progress = Progress(events, held.operation.id, order.count)
+        for name in order {
+            try await progress.run("restart \(name)", name == leader ? "the leader, after handing over" : "follower") { () async throws(FleetFailure) in
+                try await self.restart(held, name, names)
+            }
+            if name != order.last { try? await Task.sleep(for: soak) }  // nobody cancels but by ending the program
+        }
+    }
+
+    private func restart(_ held: Held, _ name: String, _ names: [String]) async throws(FleetFailure) {
+        let others = inventory.hosts.filter { names.contains($0.name) && $0.name != name }
+        let healthy = await members(others).filter(\.value.isHealthy).map(\.key)
+        let me = try host(name)
+        let isUp = await members([me])[name]?.isHealthy == true
+        guard healthy.count >= names.count / 2 + 1 || names.count == 1 || !isUp else {
+            throw FleetFailure(code: 4, text: "MARGIN: only \(healthy.count) others are healthy; \(name) is left alone")
+        }
+        if names.count > 1 { try await moveLeaderAway(from: name, to: healthy) }
+        let before = await agents.observe([name], cluster)[name]?.unit?.mainProcess ?? 0
+        try await control(held, [name], [.restart])
+        try await wait(seconds: 120, "\(name) does not come back") { [self] in
+            guard let unit = await agents.observe([name], cluster)[name]?.unit, unit.active == "active",
+                unit.mainProcess != before, unit.mainProcess != 0
+            else { return false }
+            let views = await members(others + [me])
+            guard let view = views[name], view.isHealthy, let facts = view.facts else { return false }
+            let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
+            return ahead - min(ahead, facts.appliedIndex) <= ChangePlan.lagMax
+        }
+    }
+
+    /// New keys and certificates, one host after the other, without a restart; proven by what the ports show.
+    func renewCertificates(_ held: Held, _ names: [String]) async throws(FleetFailure) {
+        let progress = Progress(events, held.operation.id, names.count)
+        for name in names {
+            try await progress.run("renew \(name)", "the member shows the new certificate") { () async throws(FleetFailure) in
+                try await self.certify(held, [name])
+                guard let serial = await self.agents.observe([name], self.cluster)[name]?.certificates.first(where: { $0.name == "server" })?.serial
+                else { throw FleetFailure(code: 4, text: "\(name) does not tell its certificates") }
+                let host = try self.host(name)
+                let probe = ServerCertificateProbe(folder: self.folder)
+                try await self.wait(seconds: 30, "\(name) goes on showing its old certificate", every: .milliseconds(300)) {
+                    probe.serial(host.address, host.clientPort) == serial
+                }
+            }
+        }
+    }
+}

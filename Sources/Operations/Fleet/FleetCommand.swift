@@ -1,0 +1,428 @@
+// The commands that work on hosts through their agents. Each has the same frame: look, plan, refuse or claim, act, release.
+//
+// Exit codes: 0 done, 1 failed, 2 usage, 3 refused and nothing changed, 4 stopped midway (with the line that goes on), 5 held
+// by another operation.
+
+import CoveyClient
+import Flags
+import Foundations
+import GRPC
+import Inventory
+import JSON
+import Linux
+import PKI
+import Rendering
+import Wire
+
+struct FleetCommand {
+    let name: String
+    let words: [String]
+    let values: OptionValues
+    let file: InventoryFile
+    let startedAt = Clock.monotonic()
+
+    private var inventory: Inventory { file.inventory }
+
+    func run() -> Int32 {
+        do {
+            let loop = try EventLoop()
+            let folder = StateFolder(values.text("state-dir"), cluster: inventory.name)
+            let soak = values.option("soak") == nil ? Duration.seconds(0) : .nanoseconds(values.duration("soak"))
+            let fleet = try Fleet(file, folder, loop, soak: soak)
+            for event in fleet.authorities.events { fleet.events.tell(event) }
+            let result = Outcome(loop)
+            let mailbox = loop.mailbox
+            let command = self
+            Task {
+                let code = await command.perform(fleet)
+                mailbox.post {
+                    result.code = code
+                    result.loop.stop()
+                }
+            }
+            loop.run()
+            fleet.gateway.stop()
+            return result.code
+        } catch let error as FleetFailure {
+            Output.error("covey \(name): \(error.text)\n")
+            return error.code
+        } catch {
+            Output.error("covey \(name): \(error)\n")
+            return 1
+        }
+    }
+
+    // Written and read on the loop's thread.
+    private final class Outcome: @unchecked Sendable {
+        let loop: EventLoop
+        var code: Int32 = 1
+        init(_ loop: EventLoop) { self.loop = loop }
+    }
+
+    private func perform(_ fleet: Fleet) async -> Int32 {
+        do throws(FleetFailure) {
+            switch name {
+            case "apply": return try await apply(fleet)
+            case "member add": return try await members(fleet, adding: words, removing: [])
+            case "member remove": return try await members(fleet, adding: [], removing: words)
+            case "member replace":
+                guard words.count == 2 else { throw FleetFailure(code: 2, text: "which is replaced by which: OLD NEW") }
+                return try await members(fleet, adding: [words[1]], removing: [words[0]])
+            case "member ls": return try await list(fleet)
+            case "restart": return try await held(fleet, "restart", words) { held throws(FleetFailure) in try await fleet.rollingRestart(held, only: words.first) }
+            case "certs renew": return try await renew(fleet)
+            case "certs ls": return await certificates(fleet)
+            case "preflight": return try await preflight(fleet)
+            case "doctor": return try await doctor(fleet)
+            case "pause": return try await pause(fleet, true)
+            case "resume": return try await pause(fleet, false)
+            case "op ls": return await operations(fleet)
+            case "op show": return try await show(fleet)
+            case "op resume", "op abort": return try await goOn(fleet, abort: name == "op abort")
+            case "decommission": return try await decommission(fleet)
+            default: throw FleetFailure(code: 2, text: "there is no such command")
+            }
+        } catch {
+            Output.error("covey \(name): \(error.text)\n")
+            return error.code
+        }
+    }
+
+    // MARK: The frame
+
+    /// Claims, acts, releases. What stops midway keeps its claim, so that nothing else begins before it has been dealt with.
+    private func held(
+        _ fleet: Fleet, _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil, needsAll: Bool = false,
+        _ act: (Fleet.Held) async throws(FleetFailure) -> Void
+    ) async throws(FleetFailure) -> Int32 {
+        let held = try await fleet.claim(kind, arguments, resuming: resuming, needsAll: needsAll)
+        fleet.events.tell("op \(held.operation.id) · epoch \(held.operation.epoch) · \(held.operation.owner)")
+        do throws(FleetFailure) { try await act(held) } catch {
+            if error.code == 3 {
+                await fleet.release(held, "failed", error.text)
+                throw error
+            }
+            let next = "next: covey op resume \(held.operation.id) -f \(file.path)   |   covey op abort \(held.operation.id) -f \(file.path)"
+            throw FleetFailure(code: 4, text: "STOPPED: \(error.text)\n\(next)")
+        }
+        await fleet.release(held, "done", "")
+        return 0
+    }
+
+    // MARK: Apply and members
+
+    private func wish(_ voters: [String]? = nil) -> ChangePlan.Wish {
+        ChangePlan.Wish(
+            inventory: inventory, voters: voters, attestedDead: Set(values.list("attest-dead")),
+            acceptsAnyCount: values.bool("accept-even"))
+    }
+
+    private func decide(_ wish: ChangePlan.Wish, _ fleet: Fleet, _ view: Fleet.View) throws(FleetFailure) -> ChangePlan {
+        do throws(ChangePlan.Refusal) { return try ChangePlan.decide(wish, fleet.seen(view)) } catch {
+            throw FleetFailure(code: 3, text: "refused, nothing was changed.\n\(error)")
+        }
+    }
+
+    private func apply(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        try await carryOut(wish(), "apply", [], fleet, resuming: nil)
+    }
+
+    private func members(_ fleet: Fleet, adding: [String], removing: [String]) async throws(FleetFailure) -> Int32 {
+        guard !adding.isEmpty || !removing.isEmpty else { throw FleetFailure(code: 2, text: "which host?") }
+        for name in adding + removing { _ = try fleet.host(name) }
+        let view = await fleet.look()
+        guard let ledger = view.ledger, ledger.state == .active else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet; make it: covey apply -f \(file.path)")
+        }
+        let current = ledger.members.map(\.name)
+        let voters = (current.filter { !removing.contains($0) } + adding.filter { !current.contains($0) }).sorted()
+        let code = try await carryOut(wish(voters), "members", voters, fleet, resuming: nil)
+        if code == 0 && voters != inventory.voters.map(\.name).sorted() {
+            fleet.events.tell("\(file.path) says otherwise: give the role voter to \(voters.joined(separator: ", ")) there, spare to the others")
+        }
+        return code
+    }
+
+    private func carryOut(
+        _ wish: ChangePlan.Wish, _ kind: String, _ arguments: [String], _ fleet: Fleet, resuming: AgentPB.Operation?
+    ) async throws(FleetFailure) -> Int32 {
+        let first = try decide(wish, fleet, await fleet.look())
+        Output.data(first.text(inventory))
+        if first.kind == .nothing && resuming == nil || values.bool("dry-run") { return 0 }
+        var needsAll = false
+        if case .bootstrap = first.kind { needsAll = true }
+        let attested = wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
+        return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll) { held throws(FleetFailure) in
+            // Again under the claim: the world may have moved while nobody held it.
+            let plan = try decide(wish, fleet, await fleet.look())
+            guard plan.hash == first.hash else {
+                throw FleetFailure(code: 3, text: "the cluster has changed since the plan was made; plan again")
+            }
+            switch plan.kind {
+            case .bootstrap:
+                try await fleet.bootstrap(held, plan.ledger, startedAt: startedAt)
+            case .change, .refresh: try await fleet.perform(plan, held, attestedDead: wish.attestedDead)
+            case .nothing: break
+            }
+        }
+    }
+
+    private func list(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let view = await fleet.look()
+        guard let ledger = view.ledger else { throw FleetFailure(code: 3, text: "no agent knows a cluster \(inventory.name)") }
+        var rows = [["HOST", "ID", "PEER", "STATE", "ROLE"]]
+        for member in ledger.members {
+            let seen = view.members[member.name]
+            let role = seen?.facts.map { $0.isLeader ? "leader" : $0.isLearner ? "learner" : "voter" } ?? "-"
+            let state = switch seen?.health {
+            case .healthy?: "ok"
+            case .unhealthy(let reason)?: reason
+            case .unreachable?, nil: "down"
+            }
+            rows.append([member.name, member.id, member.peerURL, state, role])
+        }
+        Output.data(Columns.text(rows))
+        return 0
+    }
+
+    // MARK: Operations
+
+    private func openOperation(_ fleet: Fleet) async throws(FleetFailure) -> AgentPB.Operation {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        let all = seen.values.compactMap(\.operation).filter { words.isEmpty || $0.id == words[0] }
+        guard let newest = all.max(by: { $0.epoch < $1.epoch }) else {
+            throw FleetFailure(code: 3, text: "no agent knows the operation \(words.first ?? "")")
+        }
+        return newest
+    }
+
+    private func operations(_ fleet: Fleet) async -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        var rows = [["OPERATION", "KIND", "STATE", "EPOCH", "OWNER", "HOSTS"]]
+        let all = seen.compactMap { host, seen in seen.operation.map { (host, $0) } }
+        for id in Set(all.map(\.1.id)).sorted() {
+            let same = all.filter { $0.1.id == id }
+            guard let newest = same.map(\.1).max(by: { $0.epoch < $1.epoch }) else { continue }
+            let state = same.contains { $0.1.state == "open" } ? "open" : newest.state
+            rows.append([
+                id, newest.kind, state, String(newest.epoch), newest.owner, same.map(\.0).sorted().joined(separator: ","),
+            ])
+        }
+        Output.data(rows.count == 1 ? "no operation was recorded\n" : Columns.text(rows))
+        return 0
+    }
+
+    private func show(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let operation = try await openOperation(fleet)
+        Output.data(
+            "\(operation.id)  \(operation.kind) \(operation.arguments.joined(separator: " "))  \(operation.state)  epoch \(operation.epoch)  \(operation.owner)\n"
+        )
+        for host in inventory.hosts {
+            let request = AgentPB.ReadJournalRequest(cluster: inventory.name, limit: 200)
+            // A host that does not answer has nothing to show.
+            let answer: AgentPB.ReadJournalResponse? = try? await fleet.agents.call(
+                host.name, RPC.Agent.readJournal, request, seconds: 4)
+            guard let answer else {
+                Output.data("\(host.name): no answer\n")
+                continue
+            }
+            if !answer.damage.isEmpty { Output.data("\(host.name): DAMAGED: \(answer.damage)\n") }
+            for record in answer.records {
+                guard let json = try? JSONValue(parsing: record), json["op"]?.string == operation.id else { continue }
+                let time = UInt64(clamping: json["time"]?.int64 ?? 0) * 1_000_000_000
+                Output.data(
+                    "\(host.name)  \(EventLines.time(time).prefix(8))  \(json["step"]?.string ?? "")  \(json["phase"]?.string ?? "")  \(json["evidence"]?.string ?? "")\n"
+                )
+            }
+        }
+        return 0
+    }
+
+    private func goOn(_ fleet: Fleet, abort: Bool) async throws(FleetFailure) -> Int32 {
+        let operation = try await openOperation(fleet)
+        guard operation.state == "open" else {
+            throw FleetFailure(code: 3, text: "operation \(operation.id) has ended: \(operation.state)")
+        }
+        guard operation.inventory.isEmpty || operation.inventory == fleet.text else {
+            throw FleetFailure(code: 6, text: "\(operation.id) was begun with another inventory than \(file.path); give that one")
+        }
+        let options = operation.arguments.filter { $0.hasPrefix("--") }
+        let names = operation.arguments.filter { !$0.hasPrefix("--") }
+        if abort { return try await giveUp(operation, fleet) }
+        var wish = wish(operation.kind == "members" ? names : nil)
+        wish.attestedDead.formUnion(options.compactMap { $0.hasPrefix("--attest-dead=") ? String($0.dropFirst(14)) : nil })
+        wish.acceptsAnyCount = wish.acceptsAnyCount || options.contains("--accept-even")
+        switch operation.kind {
+        case "apply", "members": return try await carryOut(wish, operation.kind, operation.arguments.filter { !$0.hasPrefix("--") }, fleet, resuming: operation)
+        case "restart":
+            return try await held(fleet, "restart", names, resuming: operation) { held throws(FleetFailure) in try await fleet.rollingRestart(held, only: names.first) }
+        case "certs": return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in try await fleet.renewCertificates(held, names) }
+        default: return try await giveUp(operation, fleet)
+        }
+    }
+
+    private func giveUp(_ operation: AgentPB.Operation, _ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let held = try await fleet.claim(operation.kind, operation.arguments, resuming: operation)
+        if operation.kind == "apply" || operation.kind == "members" {
+            let ledger = await fleet.look().ledger
+            if ledger?.state == .active {
+                try await fleet.abortChange(held)
+            } else if ledger != nil {
+                try await fleet.abortBootstrap(held)
+            }
+        }
+        await fleet.release(held, "aborted", "by \(held.operation.owner)")
+        fleet.events.tell("operation \(operation.id) was given up")
+        return 0
+    }
+
+    private func pause(_ fleet: Fleet, _ on: Bool) async throws(FleetFailure) -> Int32 {
+        try await held(fleet, on ? "pause" : "resume", []) { held throws(FleetFailure) in
+            try await fleet.control(held, held.hosts, [on ? .pause : .resume], reason: on ? values.text("reason") : "")
+        }
+    }
+
+    // MARK: Certificates
+
+    private func renew(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let view = await fleet.look()
+        guard let ledger = view.ledger else { throw FleetFailure(code: 3, text: "there is no cluster yet") }
+        let names = words.isEmpty ? ledger.members.map(\.name) : words
+        for name in names where view.agents[name] == nil {
+            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was renewed")
+        }
+        return try await held(fleet, "certs", names) { held throws(FleetFailure) in try await fleet.renewCertificates(held, names) }
+    }
+
+    private func certificates(_ fleet: Fleet) async -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        let now = Int64(Clock.wall() / 1_000_000_000)
+        var rows = [["HOST", "CERTIFICATE", "RESIDUAL TIME", "SERIAL", "AUTHORITY"]]
+        func left(_ end: Int64) -> String { end > now ? ClusterReport.age(end - now) : "EXPIRED" }
+        for host in inventory.hosts {
+            guard let agent = seen[host.name] else {
+                rows.append([host.name, "(agent does not answer)", "-", "-", "-"])
+                continue
+            }
+            for leaf in agent.certificates {
+                rows.append([host.name, leaf.name, left(leaf.notAfter), String(leaf.serial.prefix(16)), leaf.issuer])
+            }
+            rows.append([host.name, "agent", left(agent.agentCertificateNotAfter), "-", "agent CA"])
+        }
+        for (name, authority) in [
+            ("agent CA", fleet.authorities.agents), ("client CA", fleet.authorities.clients), ("peer CA", fleet.authorities.peers),
+        ] {
+            let leaf = authority.certificate
+            rows.append(["-", name, left(leaf.notAfter), String(Hexadecimal.encode(leaf.serial).prefix(16)), "itself"])
+        }
+        Output.data(Columns.text(rows))
+        return 0
+    }
+
+    // MARK: Checks
+
+    private func checks(_ fleet: Fleet, measuringDisks: Bool) async -> [(host: String, check: AgentPB.Check)] {
+        var found: [(host: String, check: AgentPB.Check)] = []
+        for host in inventory.hosts {
+            let request = AgentPB.DescribeRequest(
+                cluster: inventory.name, ports: [host.clientPort, host.peerPort].map { UInt64($0) },
+                address: inventory.listenAddress ?? host.address, dataDirectory: inventory.dataDirectory,
+                measureDisk: measuringDisks)
+            do throws(FleetFailure) {
+                let answer: AgentPB.DescribeResponse = try await fleet.agents.call(
+                    host.name, RPC.Agent.describe, request, seconds: 30)
+                found += answer.checks.map { (host.name, $0) }
+            } catch {
+                found.append(
+                    (host.name, AgentPB.Check(
+                        name: "agent", verdict: .fail, evidence: error.text, remedy: "covey enroll \(host.name) -f \(file.path)")))
+            }
+        }
+        do throws(FleetFailure) { try await fleet.compareHosts(inventory.hosts.map(\.name)) } catch {
+            found.append(("*", AgentPB.Check(name: "hosts.alike", verdict: .fail, evidence: error.text)))
+        }
+        return found
+    }
+
+    private func tell(_ found: [(host: String, check: AgentPB.Check)]) -> Int32 {
+        func count(_ verdict: AgentPB.Check.Verdict) -> Int { found.filter { $0.check.verdict == verdict }.count }
+        Output.data("PASS \(count(.pass))  WARN \(count(.warn))  FAIL \(count(.fail))\n")
+        for verdict in [AgentPB.Check.Verdict.fail, .warn] {
+            for (host, check) in found where check.verdict == verdict {
+                let remedy = check.remedy.isEmpty ? "" : "      fix: \(check.remedy)"
+                Output.data("\(verdict == .fail ? "FAIL" : "WARN") \(check.name) \(host): \(check.evidence)\(remedy)\n")
+            }
+        }
+        return count(.fail) > 0 ? 1 : 0
+    }
+
+    private func preflight(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        tell(await checks(fleet, measuringDisks: true))
+    }
+
+    private func doctor(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        var found = await checks(fleet, measuringDisks: false)
+        let view = await fleet.look()
+        func add(_ host: String, _ name: String, _ isGood: Bool, _ evidence: String, _ remedy: String, warn: Bool = false) {
+            let verdict: AgentPB.Check.Verdict = isGood ? .pass : warn ? .warn : .fail
+            found.append((host, AgentPB.Check(name: name, verdict: verdict, evidence: evidence, remedy: isGood ? "" : remedy)))
+        }
+        let now = Int64(Clock.wall() / 1_000_000_000)
+        for member in view.ledger?.members ?? [] {
+            let health = view.members[member.name]
+            add(member.name, "member.health", health?.isHealthy == true, health.map { "\($0.health)" } ?? "not asked", "journalctl -u covey-server@\(inventory.name)")
+            guard let agent = view.agents[member.name] else { continue }
+            for leaf in agent.certificates {
+                add(
+                    member.name, "certs.\(leaf.name)", leaf.notAfter - now > 7 * 86_400,
+                    leaf.notAfter > now ? "good for \(ClusterReport.age(leaf.notAfter - now))" : "expired",
+                    "covey certs renew \(member.name)", warn: leaf.notAfter > now)
+            }
+            add(
+                member.name, "inventory", agent.inventoryDigest == inventory.digest.hex, "digest \(agent.inventoryDigest.prefix(12))",
+                "covey apply -f \(file.path)", warn: true)
+            add(
+                member.name, "unit.enabled", agent.unit?.isEnabled == true, agent.unit?.active ?? "", "covey apply -f \(file.path)",
+                warn: true)
+        }
+        for (host, agent) in view.agents.sorted(by: { $0.key < $1.key }) {
+            if let operation = agent.operation, operation.state == "open" {
+                add(host, "operation", false, "\(operation.id) has not ended", "covey op resume \(operation.id)", warn: true)
+            }
+            if agent.isPaused { add(host, "paused", false, agent.pausedReason, "covey resume", warn: true) }
+        }
+        return tell(found)
+    }
+
+    // MARK: The end
+
+    private func decommission(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        if values.bool("cluster") {
+            guard values.text("confirm") == inventory.name else {
+                throw FleetFailure(code: 2, text: "this ends the cluster; say so: --confirm \(inventory.name)")
+            }
+            return try await held(fleet, "decommission", ["--cluster"], needsAll: true) { held throws(FleetFailure) in try await endCluster(fleet, held) }
+        }
+        guard let name = words.first, words.count == 1 else { throw FleetFailure(code: 2, text: "which host? Or --cluster") }
+        let view = await fleet.look()
+        if view.ledger?.members.contains(where: { $0.name == name }) == true {
+            return try await members(fleet, adding: [], removing: [name])
+        }
+        throw FleetFailure(code: 3, text: "\(name) is no member; nothing of the cluster runs there")
+    }
+
+    private func endCluster(_ fleet: Fleet, _ held: Fleet.Held) async throws(FleetFailure) {
+        let view = await fleet.look()
+        let names = view.ledger?.members.map(\.name) ?? []
+        let leader = names.filter { view.members[$0]?.facts?.isLeader == true }
+        for name in names.filter({ !leader.contains($0) }) + leader {
+            try await fleet.control(held, [name], [.stop, .disable, .mask])
+            try await fleet.waitUntilDown(name)
+            fleet.events.tell(name, "stopped; data: \(try await fleet.setAside(held, name, "retired"))")
+        }
+        for name in held.hosts {
+            let request = AgentPB.WriteLedgerRequest(header: held.header(inventory.name, "retire"))
+            let _: AgentPB.StepResponse = try await fleet.agents.call(name, RPC.Agent.writeLedger, request, isSafe: false)
+        }
+    }
+}

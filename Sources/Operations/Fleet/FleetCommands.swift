@@ -1,0 +1,140 @@
+// The definitions of the commands that work on hosts, and the few of them that ask no agent.
+
+import Flags
+import Inventory
+import JSON
+import PKI
+import Rendering
+import Wire
+
+enum FleetCommands {
+    private static let file = Option("file", .text, default: "cluster.yaml", shorthand: "f", "The inventory.")
+    private static let state = Option(
+        "state-dir", .text, default: OperatorProgram.stateFolder, "Folder with the authorities and the operator's identity.")
+    private static let usual = [file, state]
+    private static let soak = Option("soak", .duration, default: "30s", "Pause after each member.")
+    private static let membership = [
+        Option("attest-dead", .list, "Hosts that are off and stay off, by your word; recorded."),
+        Option("accept-even", .bool, "An even number of voters is meant."),
+        Option("dry-run", .bool, "Show the plan and change nothing."),
+    ]
+
+    static let all: [Command] = [
+        Command(
+            "agent", "", "the daemon of a host: does what the operator's commands ask of it",
+            description: "A host gets its agent's identity by `covey enroll`, on the operator's machine.",
+            options: [
+                Option("root", .text, "Folder all paths are below; for tests."),
+                Option(
+                    "supervisor", .text, "Who runs members: systemd or processes. Without it: systemd where it runs the machine.",
+                    choices: ["systemd", "processes"]),
+            ]),
+        Command(
+            "enroll", "[HOST...]", "give the agents of hosts their identity, over ssh; all of the inventory without words",
+            options: usual + [
+                Option("through", .text, "Command that runs words on a host instead of ssh; HOST in it is the host's name."),
+            ]),
+        Command(
+            "apply", "", "make the cluster, or change it to what the inventory says",
+            description: """
+                Shows the plan, claims the cluster, and carries the plan out step by step. What is as it should be is left alone.
+                Exit codes: 0 done, 3 refused and nothing changed, 4 stopped midway, 5 another operation holds the cluster.
+                """, options: usual + membership),
+        Command(
+            "member", "", "members of a cluster",
+            commands: [
+                Command("add", "HOST...", "add members: learner first, voter when it has caught up", options: usual + membership),
+                Command("remove", "HOST...", "remove members; their data is set aside", options: usual + membership),
+                Command("replace", "OLD NEW", "replace a member, living or dead, by another host", options: usual + membership),
+                Command("ls", "", "list members", options: usual),
+            ]),
+        Command("restart", "[HOST]", "restart the members one by one, the leader last", options: usual + [soak]),
+        Command(
+            "certs", "", "certificates",
+            commands: [
+                Command("ls", "", "how long certificates are good for", options: usual),
+                Command("renew", "[HOST...]", "new keys and certificates, host by host, without a restart", options: usual),
+            ]),
+        Command("preflight", "", "what stands in the way of running members on the hosts", options: usual),
+        Command("doctor", "", "everything that is not as it should be, and what to do about it", options: usual),
+        Command(
+            "op", "", "operations",
+            commands: [
+                Command("ls", "", "the last operation, as each host knows it", options: usual),
+                Command("show", "[ID]", "its steps, host by host", options: usual),
+                Command("resume", "[ID]", "go on with one that stopped", options: usual + membership + [soak]),
+                Command("abort", "[ID]", "give one up: what can be taken back is", options: usual),
+            ]),
+        Command(
+            "pause", "", "refuse operations until `covey resume`",
+            options: usual + [Option("reason", .text, "Told to those who are refused.")]),
+        Command("resume", "", "allow operations again", options: usual),
+        Command(
+            "decommission", "[HOST]", "take a host out of the cluster, or end the cluster; data is set aside, not deleted",
+            options: usual + membership + [
+                Option("cluster", .bool, "The whole cluster."), Option("confirm", .text, "The cluster's name, to be sure."),
+            ]),
+        Command("env", "", "print variables for etcdctl", options: usual),
+        Command(
+            "kubeadm", "", "print what kubeadm needs to use the cluster, and write the certificate its API server shows",
+            options: usual + [
+                Option("output-dir", .text, default: "kubeadm-etcd", shorthand: "o", "Folder for ca.crt and apiserver-etcd-client.*"),
+            ]),
+    ]
+
+    static func perform(_ command: ParsedCommand) -> Int32 {
+        let values = command.values
+        if command.name == "agent" {
+            return AgentProgram.run(.init(root: values.text("root"), supervisor: values.text("supervisor")))
+        }
+        let inventory: InventoryFile
+        do throws(InventoryFile.Failure) { inventory = try InventoryFile.read(values.text("file")) } catch {
+            Output.error(error.description + "\n")
+            return 2
+        }
+        let folder = StateFolder(values.text("state-dir"), cluster: inventory.inventory.name)
+        switch command.name {
+        case "enroll":
+            return EnrollCommand(file: inventory, folder: folder, hosts: command.words, through: values.text("through")).run()
+        case "env":
+            Output.data(ClientEnvironment(inventory.inventory, folder).file)
+            return 0
+        case "kubeadm": return kubeadm(inventory.inventory, folder, values.text("output-dir"))
+        default: return FleetCommand(name: command.name, words: command.words, values: values, file: inventory).run()
+        }
+    }
+
+    /// The set kubeadm expects for an external etcd: copy it to /etc/kubernetes/pki on every control plane node.
+    private static func kubeadm(_ inventory: Inventory, _ folder: StateFolder, _ output: String) -> Int32 {
+        do throws(PKIError) {
+            let authorities = try FleetAuthorities(folder, inventory)
+            let key = try PrivateKey.generate()
+            let profile = CertificateProfile(
+                commonName: "kube-apiserver-etcd-client", organizations: ["system:masters"], usages: [.client], now: authorities.now,
+                validitySeconds: 365 * 86_400)
+            let leaf = try authorities.clients.issue(profile, for: key)
+            try KeyFile.makeFolder(output)
+            try KeyFile.write(authorities.clients.certificate.pem, to: output + "/ca.crt", mode: 0o644)
+            try KeyFile.write(key.pem, to: output + "/apiserver-etcd-client.key", mode: 0o600)
+            try KeyFile.write(leaf.pem, to: output + "/apiserver-etcd-client.crt", mode: 0o644)
+        } catch {
+            Output.error("covey kubeadm: \(error)\n")
+            return 1
+        }
+        let endpoints = inventory.voters.map { "      - \($0.clientURL)\n" }.joined()
+        Output.data(
+            """
+            # Copy \(output)/ca.crt to /etc/kubernetes/pki/etcd/ca.crt and \(output)/apiserver-etcd-client.* to /etc/kubernetes/pki/
+            apiVersion: kubeadm.k8s.io/v1beta3
+            kind: ClusterConfiguration
+            etcd:
+              external:
+                endpoints:
+            \(endpoints)    caFile: /etc/kubernetes/pki/etcd/ca.crt
+                certFile: /etc/kubernetes/pki/apiserver-etcd-client.crt
+                keyFile: /etc/kubernetes/pki/apiserver-etcd-client.key
+
+            """)
+        return 0
+    }
+}
