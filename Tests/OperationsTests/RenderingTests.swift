@@ -4,12 +4,12 @@ import Flags
 import Foundations
 import Inventory
 import Server
+import Telemetry
 import TestSupport
 import Testing
 
 @testable import Operations
 @testable import Rendering
-import Telemetry
 
 @Suite struct RenderingTests {
     private static let data = RealTools.root + "/Tests/OperationsTests/Data"

@@ -25,7 +25,8 @@ package struct JournalMessage: Sendable {
                 Nothing needs to be done.
                 """),
         JournalMessage(
-            id: "1b9b7e95d5cb4d358682de4e2d27bea8", text: "elected leader", subject: "Member @COVEY_LEADER@ leads the cluster",
+            id: "1b9b7e95d5cb4d358682de4e2d27bea8", text: "elected leader",
+            subject: "Member @COVEY_LEADER@ leads the cluster",
             explanation: """
                 An election has ended; the term is @COVEY_TERM@. After a start, a failure or a planned move of leadership this is
                 as it should be. When it happens often, the leader's disk or the network between members is too slow: look for
@@ -39,7 +40,8 @@ package struct JournalMessage: Sendable {
                 leads, more than half of the members must be started again: systemctl status covey-server@CLUSTER on each host.
                 """),
         JournalMessage(
-            id: "a8624ac095b34e9f8a96a626ca06da3b", text: "cannot go on", subject: "The member stops: it cannot keep its promises",
+            id: "a8624ac095b34e9f8a96a626ca06da3b", text: "cannot go on",
+            subject: "The member stops: it cannot keep its promises",
             explanation: """
                 @COVEY_ERROR@
 
@@ -93,28 +95,32 @@ package struct JournalMessage: Sendable {
                 kernel's log; a disk of its own for the member helps.
                 """),
         JournalMessage(
-            id: "8806770e06a548a8951d44ce5bbe3a3d", text: "applied a membership change", subject: "The cluster's members have changed",
+            id: "8806770e06a548a8951d44ce5bbe3a3d", text: "applied a membership change",
+            subject: "The cluster's members have changed",
             explanation: """
                 @COVEY_CHANGE@
 
                 It was asked for by an operator or by the agent. "covey ctl member list" shows who belongs to the cluster now.
                 """),
         JournalMessage(
-            id: "6df7ee08f2604423a6f4dda942bbee5e", text: "peer became inactive", subject: "Another member cannot be reached",
+            id: "6df7ee08f2604423a6f4dda942bbee5e", text: "peer became inactive",
+            subject: "Another member cannot be reached",
             explanation: """
                 Nothing is heard from member @COVEY_REMOTE_PEER_ID@. It is stopped, or the network between the two is cut; look at
                 it from its own host: systemctl status covey-server@CLUSTER. As long as more than half of the members run the
                 cluster serves.
                 """),
         JournalMessage(
-            id: "6b488c07e6ac4c71ba735c379f683974", text: "peer became active", subject: "Another member is reached again",
+            id: "6b488c07e6ac4c71ba735c379f683974", text: "peer became active",
+            subject: "Another member is reached again",
             explanation: """
                 Member @COVEY_REMOTE_PEER_ID@ answers.
 
                 Nothing needs to be done.
                 """),
         JournalMessage(
-            id: "fd76041c064646aca13ddeb6ed290021", text: "received signal; shutting down", subject: "The member was told to stop",
+            id: "fd76041c064646aca13ddeb6ed290021", text: "received signal; shutting down",
+            subject: "The member was told to stop",
             explanation: """
                 Signal: @COVEY_SIGNAL@. It hands leadership over first, finishes the calls that run, and ends.
                 """),
