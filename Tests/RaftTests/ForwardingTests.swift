@@ -42,6 +42,13 @@ struct ForwardingTests {
         #expect(Self.sent(&node).isEmpty, "once")
     }
 
+    @Test func `it goes back to its proposer when that one leads now`() {
+        var node = Self.formerLeader()
+        node.step(Self.put)
+        node.step(Message(.heartbeat, to: Self.one, from: Self.three, term: 3))
+        #expect(Self.sent(&node).map(\.to) == [Self.three])
+    }
+
     @Test func `a proposal is dropped when nobody leads for an election timeout`() {
         var node = Self.formerLeader()
         node.step(Self.put)

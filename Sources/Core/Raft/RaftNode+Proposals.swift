@@ -84,7 +84,13 @@ extension RaftNode {
         guard !held.isEmpty else { return }
         let waiting = held
         held = []
-        for message in waiting { receiveProposal(message) }
+        for message in waiting {
+            guard role == .follower, leader != .none else { receiveProposal(message); continue }
+            // Also back to where it came from: that one may be who leads now.
+            var forwarded = message
+            forwarded.to = leader
+            send(forwarded)
+        }
     }
 
     /// `.appended(0)` when a leader takes this much.

@@ -401,8 +401,8 @@ package final class Member {
     }
 
     /// Who could lead in place of `leader`: this member, or else the voter that has been connected longest.
-    package func successor(of leader: MemberID) -> MemberID? {
-        let voters = raft.confState.voters.filter { $0 != leader }
+    package func successor(of leader: MemberID, except other: MemberID = .none) -> MemberID? {
+        let voters = raft.confState.voters.filter { $0 != leader && $0 != other }
         if voters.contains(identity.member) { return identity.member }
         guard let transport else { return nil }
         return voters.filter { transport.activeSince($0) != nil }

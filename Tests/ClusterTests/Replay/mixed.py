@@ -72,7 +72,8 @@ def joins(stage, kind):
     # And we, away, get one from a real leader.
     ours.kill()
     leader = c.leader()
-    bulk(leader, REAL_KEEPS + 700, keys=500)
+    # It snapshots and forgets in the background, now and then.
+    bulk(leader, REAL_KEEPS + 2500, keys=500)
     ours.start()
     until("we are healthy again", lambda: ours.http("/health")[0] == 200)
     c.same(5)
