@@ -106,7 +106,10 @@ struct FleetAuthorities {
         case "server":
             let names = [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
             return try clients.issue(profile(host.name, names, [.server, .client]), for: request)
-        case "peer": return try peers.issue(profile(host.name, [host.address, host.name], [.server, .client]), for: request)
+        case "peer":
+            // Members check where they are dialled from; on a machine that is several hosts that is always 127.0.0.1.
+            let more = AddressText.isLoopback(host.address) ? ["127.0.0.1"] : []
+            return try peers.issue(profile(host.name, [host.address, host.name] + more, [.server, .client]), for: request)
         case "client": return try clients.issue(profile("covey-health", [], [.client]), for: request)
         default: throw .malformedRequest(reason: "there are no certificates of kind \(kind)")
         }
