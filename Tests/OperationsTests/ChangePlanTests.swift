@@ -44,11 +44,13 @@ import Testing
     }
 
     private func decide(
-        _ voters: [String]? = nil, _ seen: [String: ChangePlan.Seen], dead: Set<String> = [], anyCount: Bool = false
+        _ voters: [String]?, _ seen: [String: ChangePlan.Seen], dead: Set<String> = [], anyCount: Bool = false
     ) throws -> ChangePlan {
         try ChangePlan.decide(
             .init(inventory: inventory, voters: voters, attestedDead: dead, acceptsAnyCount: anyCount), seen)
     }
+
+    private func decide(_ seen: [String: ChangePlan.Seen]) throws -> ChangePlan { try decide(nil, seen) }
 
     private func refusal(_ body: () throws -> ChangePlan) -> String? {
         do {
@@ -111,7 +113,9 @@ import Testing
         #expect(plan.steps.map(\.toleranceAfter) == [1, 1, 1])
     }
 
-    @Test func `a dead member is removed first, after the spare is prepared, and only when it is fenced or attested`() throws {
+    @Test func `a dead member is removed first, after the spare is prepared, and only when it is fenced or attested`()
+        throws
+    {
         var hosts = seen(["kv1", "kv2", "kv3"])
         hosts["kv2"]?.isHealthy = false
         hosts["kv2"]?.hasAgent = false

@@ -18,7 +18,8 @@ import Testing
             var text = "metadata: {name: main}\nspec:\n  supervisor: processes\n  hosts:\n"
             for (i, name) in hosts.enumerated() {
                 let role = i == 3 ? ", role: spare" : ""
-                text += "    \(name): {address: \(net).\(i + 1), client: \(freePort()), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
+                text +=
+                    "    \(name): {address: \(net).\(i + 1), client: \(freePort()), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
             }
             try KeyFile.write(Array(text.utf8), to: folder + "/cluster.yaml", mode: 0o600)
             try KeyFile.makeFolder(folder + "/bin")
@@ -40,7 +41,8 @@ import Testing
         func start(_ host: String, crashAt point: String = "") {
             let command = ["env", "COVEY_AGENT_CRASH=\(point)", UpProcess.program, "agent"]
             agents[host] = UpProcess(
-                ["--root", "\(folder)/\(host)", "--supervisor", "processes"], command: command, name: host, logs: folder)
+                ["--root", "\(folder)/\(host)", "--supervisor", "processes"], command: command, name: host, logs: folder
+            )
             #expect(agents[host]?.tells("\(host) listens on") == true)
         }
 
@@ -58,7 +60,9 @@ import Testing
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
-    func `a cluster is made although an agent is killed meanwhile, and its members are replaced living and dead`() throws {
+    func `a cluster is made although an agent is killed meanwhile, and its members are replaced living and dead`()
+        throws
+    {
         let fleet = try Fleet()
         let enrolled = fleet.covey("enroll", "--through", "env COVEY_AGENT_ROOT=\(fleet.folder)/HOST")
         try #require(enrolled.status == 0, "\(enrolled.output)")
@@ -88,7 +92,8 @@ import Testing
         let dead = fleet.covey("member", "replace", "n3", "n2", "--attest-dead", "n3")
         try #require(dead.status == 0, "\(dead.output)")
         let list = fleet.covey("member", "ls").output
-        #expect(!list.contains("n3 ") && list.split(separator: "\n").filter { $0.contains(" ok ") }.count == 3, "\(list)")
+        #expect(
+            !list.contains("n3 ") && list.split(separator: "\n").filter { $0.contains(" ok ") }.count == 3, "\(list)")
         #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
 
         let restarted = fleet.covey("restart", "--soak", "0s")

@@ -84,7 +84,8 @@ import Wire
         #expect(try claim("a", 7).isGranted)
         let again = HostKeeper(keeper.folders, keeper.host, backend)
         let answer = try again.claim(
-            AgentPB.ClaimRequest(cluster: "main", operation: AgentPB.Operation(id: "b", kind: "x", epoch: 7), takeOver: true))
+            AgentPB.ClaimRequest(
+                cluster: "main", operation: AgentPB.Operation(id: "b", kind: "x", epoch: 7), takeOver: true))
         #expect(!answer.isGranted && answer.epoch == 7)
     }
 
@@ -152,6 +153,8 @@ import Wire
     }
 
     @Test func `names of clusters that would leave their folder are refused`() {
-        for name in ["", "..", "../etc", "a/b", "agent", "-x"] { #expect(code { try keeper.observe(name) } == .invalidArgument, "\(name)") }
+        for name in ["", "..", "../etc", "a/b", "agent", "-x"] {
+            #expect(code { try keeper.observe(name) } == .invalidArgument, "\(name)")
+        }
     }
 }
