@@ -23,11 +23,11 @@ step "tests"
 swift test --skip-build --parallel --skip "$apart"
 
 step "the client library beside real servers"
-swift test --skip-build --filter ClientTests
+swift test --skip-build --filter '^ClientTests'
 
 step "whole programs: recordings, random operations beside a real server, kills, clusters"
 swift test --skip-build --no-parallel \
-    --filter 'ControlTests|OperationsTests|BlackBoxTests|ClusterTests'
+    --filter '^(ControlTests|OperationsTests|ClusterTests)|BlackBoxTests'
 
 step "simulated clusters under seeded faults"
 make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"

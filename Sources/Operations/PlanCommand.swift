@@ -26,7 +26,7 @@ struct PlanCommand {
             }
         }
         guard file.inventory.supervisor == .processes else {
-            Output.error("covey plan: \(file.path) is for hosts with systemd; this version plans local clusters only\n")
+            Output.error("covey plan: \(file.path) is for several hosts; their agents are asked: covey apply --dry-run -f \(file.path)\n")
             return 3
         }
         do throws(UpCommand.Refused) {

@@ -90,10 +90,12 @@ import Testing
         .enabled(if: RealTools.required(systemdAnalyze)),
         arguments: ["covey-server@.service", "covey-agent.service", "covey-health@.service"])
     func `systemd finds little to complain of in a unit`(_ name: String) throws {
+        // The agent is root with three capabilities: it starts units and gives files away.
+        let most = name == "covey-agent.service" ? 25 : 15
         let result = Subprocess.run(
             try #require(systemdAnalyze),
-            ["security", "--offline=true", "--threshold=15", "--no-pager", RealTools.root + "/Units/systemd/" + name])
-        #expect(result.status == 0, "exposure above 1.5:\n\(result.output)")
+            ["security", "--offline=true", "--threshold=\(most)", "--no-pager", RealTools.root + "/Units/systemd/" + name])
+        #expect(result.status == 0, "exposure above a tenth of \(most):\n\(result.output)")
     }
 }
 

@@ -13,9 +13,10 @@ final class UpProcess: @unchecked Sendable {
 
     static let program = RealTools.root + "/.build/debug/covey"
 
-    init(_ arguments: [String], logs folder: String) {
-        errors = folder + "/up.err"
-        output = folder + "/up.out"
+    /// `command`: what runs instead of `covey up`; `name`: of its logs.
+    init(_ arguments: [String], command: [String] = [UpProcess.program, "up"], name: String = "up", logs folder: String) {
+        errors = folder + "/\(name).err"
+        output = folder + "/\(name).out"
         for file in [errors, output] { unlink(file) }
         var ends: [Int32] = [0, 0]
         guard pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
@@ -34,7 +35,7 @@ final class UpProcess: @unchecked Sendable {
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         let script = "\"$@\" </dev/null & up=$!; read word; kill -${word:-KILL} $up; wait $up"
-        var argv = (["sh", "-c", script, "sh", Self.program, "up"] + arguments).map { strdup($0) } + [nil]
+        var argv = (["sh", "-c", script, "sh"] + command + arguments).map { strdup($0) } + [nil]
         defer { for i in argv.indices { free(argv[i]) } }
         guard posix_spawn(&shell, "/bin/sh", &actions, &attributes, &argv, environ) == 0 else { fatalError("cannot start a shell") }
         close(ends[0])

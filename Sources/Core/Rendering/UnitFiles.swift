@@ -74,19 +74,16 @@ package enum UnitFiles {
         Type=notify
         NotifyAccess=main
         ExecStart=/usr/bin/covey agent
-        User=covey-agent
-        Group=covey-agent
-        # To read members' certificates and write their configuration.
-        SupplementaryGroups=covey
+        # Root, because it starts units and gives files to the server's user; of root's powers it keeps three: to give files
+        # away, to look at data of that user and set it aside, and to change modes.
+        User=root
         # Servers are in units of their own: when the agent ends or is replaced they go on.
         KillMode=process
         Slice=covey.slice
         StateDirectory=covey-agent
         StateDirectoryMode=0700
-        RuntimeDirectory=covey-agent
-        RuntimeDirectoryMode=0750
-        UMask=0027
-        ReadWritePaths=/etc/covey
+        UMask=0022
+        ReadWritePaths=/etc/covey /var/lib/covey -/etc/systemd/system -/etc/tmpfiles.d
         WatchdogSec=60
         Restart=on-failure
         RestartSec=5
@@ -95,9 +92,11 @@ package enum UnitFiles {
         LimitCORE=0
 
         \(hardening)
+        CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
         RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
         SystemCallFilter=@system-service
         SystemCallFilter=~@privileged @resources
+        SystemCallFilter=@chown
 
         [Install]
         WantedBy=multi-user.target
@@ -164,17 +163,15 @@ package enum UnitFiles {
         """
 
     static let users = """
-        # The server owns its data; the agent may not read it, and the server may not change the agent's orders.
+        # The server owns its data and may not change the agent's orders.
         u covey - "Covey server" /var/lib/covey
-        u covey-agent - "Covey agent" /var/lib/covey-agent
-        m covey-agent covey
 
         """
 
     static let folders = """
-        d /etc/covey 0750 covey-agent covey -
+        d /etc/covey 0750 root covey -
         d /var/lib/covey 0711 root root -
-        d /var/lib/covey-agent 0700 covey-agent covey-agent -
+        d /var/lib/covey-agent 0700 root root -
 
         """
 

@@ -46,12 +46,17 @@ final class AgentProgram {
         let folders = AgentFolders(root: settings.root)
         guard KeyFile.exists(folders.hostFile) else {
             throw Refused(
-                description: "this host has not joined: \(folders.hostFile) is not there; on the operator's machine: covey enroll HOST")
+                description:
+                    "this host has not joined: \(folders.hostFile) is not there; on the operator's machine: covey enroll HOST"
+            )
         }
-        guard let json = try? JSONValue(parsing: KeyFile.read(folders.hostFile).bytes), let host = HostRecord(json) else {
+        guard let json = try? JSONValue(parsing: KeyFile.read(folders.hostFile).bytes), let host = HostRecord(json)
+        else {
             throw Refused(description: "\(folders.hostFile) cannot be read; enroll this host again")
         }
-        guard let program = MemberProcess.ownProgram() else { throw Refused(description: "cannot find the own program in /proc") }
+        guard let program = MemberProcess.ownProgram() else {
+            throw Refused(description: "cannot find the own program in /proc")
+        }
         let usesSystemd = settings.supervisor.isEmpty ? SystemBus.isPresent : settings.supervisor == "systemd"
         let backend: any ServiceBackend = usesSystemd ? SystemdBackend() : ProcessBackend(folders, program: program)
         loop = try EventLoop()
@@ -72,7 +77,9 @@ final class AgentProgram {
     private func serve() throws -> Int32 {
         let host = keeper.host
         let addresses = try SocketAddress.resolve(host: host.address, port: String(host.port), passive: true)
-        guard let address = addresses.first else { throw Refused(description: "\(host.address) is no address of this host") }
+        guard let address = addresses.first else {
+            throw Refused(description: "\(host.address) is no address of this host")
+        }
         listener = try Listener(address, loop: loop) { [self] descriptor in
             service.server.add(descriptor, tls: tls.makeServerSession(), grpcOnly: true)
         }
@@ -122,7 +129,8 @@ final class AgentProgram {
         service.onHost { keeper in
             let members = keeper.clusters.map { name in
                 Seen(
-                    cluster: name, port: keeper.storedInventory(name)?.hosts.first { $0.name == keeper.host.name }?.metricsPort,
+                    cluster: name,
+                    port: keeper.storedInventory(name)?.hosts.first { $0.name == keeper.host.name }?.metricsPort,
                     unit: (try? keeper.backend.state(name)) ?? AgentPB.UnitState(active: "unknown"),
                     operation: keeper.lastOperation(name))
             }
@@ -149,7 +157,9 @@ final class AgentProgram {
             } else {
                 service.health[member.cluster] = nil
             }
-            if let operation = member.operation, operation.state == "open" { text += ", op \(operation.kind) under way" }
+            if let operation = member.operation, operation.state == "open" {
+                text += ", op \(operation.kind) under way"
+            }
             parts.append(text)
         }
         let text = parts.isEmpty ? "\(keeper.host.name) ready, no member" : parts.joined(separator: " · ")
@@ -173,7 +183,8 @@ final class AgentProgram {
         guard let before, before != text else { return }
         JournalRecord.send(
             "\(cluster) on \(keeper.host.name): \(before) -> \(text)", id: MessageID.healthChanged,
-            priority: text == "healthy" ? 5 : 4, fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", keeper.host.name)])
+            priority: text == "healthy" ? 5 : 4,
+            fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", keeper.host.name)])
     }
 
     private final class Page: HTTP1ResponseHandler {

@@ -40,7 +40,8 @@ final class AgentService: @unchecked Sendable {
 
     private func route(_ router: GRPCRouter) {
         // Agents may look at each other; only an operator may change anything.
-        add(router, RPC.Agent.describe, AgentPB.DescribeRequest.self, forAgents: true) { keeper, request throws(GRPCStatus) in
+        add(router, RPC.Agent.describe, AgentPB.DescribeRequest.self, forAgents: true) {
+            keeper, request throws(GRPCStatus) in
             try keeper.describe(request)
         }
         router.unary(RPC.Agent.observe.path) { [unowned self] context, message in
@@ -52,17 +53,21 @@ final class AgentService: @unchecked Sendable {
                 return seen
             }
         }
-        add(router, RPC.Agent.claim, AgentPB.ClaimRequest.self) { keeper, request throws(GRPCStatus) in try keeper.claim(request) }
+        add(router, RPC.Agent.claim, AgentPB.ClaimRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.claim(request)
+        }
         add(router, RPC.Agent.release, AgentPB.ReleaseRequest.self) { keeper, request throws(GRPCStatus) in
             try keeper.release(request)
         }
         add(router, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest.self) { keeper, request throws(GRPCStatus) in
             try keeper.writeLedger(request)
         }
-        add(router, RPC.Agent.requestCertificates, AgentPB.RequestCertificatesRequest.self) { keeper, request throws(GRPCStatus) in
+        add(router, RPC.Agent.requestCertificates, AgentPB.RequestCertificatesRequest.self) {
+            keeper, request throws(GRPCStatus) in
             try keeper.requestCertificates(request)
         }
-        add(router, RPC.Agent.installCertificates, AgentPB.InstallCertificatesRequest.self) { keeper, request throws(GRPCStatus) in
+        add(router, RPC.Agent.installCertificates, AgentPB.InstallCertificatesRequest.self) {
+            keeper, request throws(GRPCStatus) in
             try keeper.installCertificates(request)
         }
         add(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request throws(GRPCStatus) in

@@ -3,8 +3,8 @@
 import CLinux
 import Flags
 import Foundations
-import Glibc
 import GRPC
+import Glibc
 import JSON
 import Linux
 import PKI
@@ -37,44 +37,58 @@ extension HostKeeper {
 
     /// The nearest folder above the data that is there.
     private func parentOfData(_ request: AgentPB.DescribeRequest) -> String {
-        var path = folders.root + (request.dataDirectory.isEmpty ? "/var/lib/covey/\(request.cluster)" : request.dataDirectory)
-        while !KeyFile.exists(path), let slash = path.lastIndex(of: "/"), slash > path.startIndex { path = String(path[..<slash]) }
+        var path =
+            folders.root + (request.dataDirectory.isEmpty ? "/var/lib/covey/\(request.cluster)" : request.dataDirectory)
+        while !KeyFile.exists(path), let slash = path.lastIndex(of: "/"), slash > path.startIndex {
+            path = String(path[..<slash])
+        }
         return path
     }
 
     private var clock: AgentPB.Check {
         let isSynchronised = covey_clock_is_synchronised() != 0
         return check(
-            "clock.synchronised", isSynchronised ? .pass : .warn, isSynchronised ? "synchronised" : "the kernel says it is not",
+            "clock.synchronised", isSynchronised ? .pass : .warn,
+            isSynchronised ? "synchronised" : "the kernel says it is not",
             "run a time service (systemd-timesyncd, chrony)")
     }
 
     private var swap: AgentPB.Check {
         let devices = lines("/proc/swaps").dropFirst().count
-        return check("os.swap", devices == 0 ? .pass : .warn, "\(devices) devices", "members wait for swapped pages; switch it off")
+        return check(
+            "os.swap", devices == 0 ? .pass : .warn, "\(devices) devices",
+            "members wait for swapped pages; switch it off")
     }
 
     private func diskSpace(_ path: String) -> AgentPB.Check {
         var status = statvfs()
-        guard unsafe statvfs(path, &status) == 0 else { return check("disk.space", .fail, "\(SystemError("statvfs", path))") }
+        guard unsafe statvfs(path, &status) == 0 else {
+            return check("disk.space", .fail, "\(SystemError("statvfs", path))")
+        }
         let free = UInt64(status.f_bavail) * UInt64(status.f_frsize)
         let text = "\(ByteSize.format(free)) free in \(path)"
         return check(
-            "disk.space", free < 256 << 20 ? .fail : free < 4 << 30 ? .warn : .pass, text, "make room or give another disk")
+            "disk.space", free < 256 << 20 ? .fail : free < 4 << 30 ? .warn : .pass, text,
+            "make room or give another disk")
     }
 
     private func fileSystem(_ path: String) -> AgentPB.Check {
         let kind = unsafe covey_file_system(path)
         guard kind != 0 else { return check("disk.filesystem", .fail, "\(SystemError("statfs", path))") }
-        let names: [UInt32: String] = [0x6969: "nfs", 0x0102_1994: "tmpfs", 0x794c_7630: "overlay", 0x5346_544e: "ntfs"]
-        guard let name = names[kind] else { return check("disk.filesystem", .pass, "type 0x\(String(kind, radix: 16))") }
+        let names: [UInt32: String] = [
+            0x6969: "nfs", 0x0102_1994: "tmpfs", 0x794c_7630: "overlay", 0x5346_544e: "ntfs",
+        ]
+        guard let name = names[kind] else {
+            return check("disk.filesystem", .pass, "type 0x\(String(kind, radix: 16))")
+        }
         // NFS tells lies about what is durable; the others are for trying things out.
         return check(
             "disk.filesystem", name == "nfs" ? .fail : .warn, name, "data belongs on a local file system: ext4 or xfs")
     }
 
     private func emptiness(_ request: AgentPB.DescribeRequest) -> AgentPB.Check {
-        let path = folders.root + (request.dataDirectory.isEmpty ? "/var/lib/covey/\(request.cluster)" : request.dataDirectory)
+        let path =
+            folders.root + (request.dataDirectory.isEmpty ? "/var/lib/covey/\(request.cluster)" : request.dataDirectory)
         let hasData = KeyFile.exists(path + "/member")
         return check(
             "data.empty", hasData ? .fail : .pass, hasData ? "\(path) holds data and there is no ledger" : path,
@@ -124,7 +138,9 @@ extension HostKeeper {
         do throws(BackendError) {
             _ = try backend.state("preflight")
             return check("systemd.bus", .pass, "answers")
-        } catch { return check("systemd.bus", .fail, error.description, "the agent must reach systemd over the system bus") }
+        } catch {
+            return check("systemd.bus", .fail, error.description, "the agent must reach systemd over the system bus")
+        }
     }
 
     private var kernel: String { firstLine("/proc/sys/kernel/osrelease") }

@@ -2,8 +2,8 @@
 
 import CLinux
 import Foundations
-import Glibc
 import GRPC
+import Glibc
 import Inventory
 import JSON
 import Linux
@@ -28,7 +28,8 @@ extension HostKeeper {
                 Folder.sync(of: path)
                 return (true, "set aside as \(aside)")
             }
-            guard let json = try? JSONValue(parsing: request.ledger), let wanted = Ledger(json), wanted.cluster == header.cluster
+            guard let json = try? JSONValue(parsing: request.ledger), let wanted = Ledger(json),
+                wanted.cluster == header.cluster
             else { throw GRPCStatus(.invalidArgument, "what was sent is no ledger of \(header.cluster)") }
             if let current {
                 if current == wanted { return (false, "\(wanted.state.rawValue), generation \(wanted.generation)") }
@@ -102,7 +103,8 @@ extension HostKeeper {
                 }
             }
             try giveAll(next)
-            let leaf = try perform { () throws(PKIError) in try Certificate.chain(pem: first.pem, source: first.name)[0] }
+            let leaf = try perform { () throws(PKIError) in try Certificate.chain(pem: first.pem, source: first.name)[0]
+            }
             let serial = Hexadecimal.encode(leaf.serial)
             let generation = "tls-\(now)-\(serial.prefix(8))"
             let folder = folders.configuration(header.cluster)
@@ -113,7 +115,9 @@ extension HostKeeper {
     }
 
     /// Readers see the old files or the new ones, never half of each.
-    private func switchLink(_ link: String, to target: String, after move: (from: String, to: String)) throws(GRPCStatus) {
+    private func switchLink(_ link: String, to target: String, after move: (from: String, to: String))
+        throws(GRPCStatus)
+    {
         func check(_ result: Int32, _ what: String, _ path: String) throws(GRPCStatus) {
             if result != 0 { throw GRPCStatus(.failedPrecondition, "\(host.name): \(SystemError(what, path))") }
         }
@@ -157,7 +161,9 @@ extension HostKeeper {
     func render(_ request: AgentPB.RenderRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
         try step(request.header, "render") { header throws(GRPCStatus) in
             let file: InventoryFile
-            do throws(InventoryFile.Failure) { file = try InventoryFile.parse(Array(request.inventory.utf8), "inventory") } catch {
+            do throws(InventoryFile.Failure) {
+                file = try InventoryFile.parse(Array(request.inventory.utf8), "inventory")
+            } catch {
                 throw GRPCStatus(.invalidArgument, error.description)
             }
             let inventory = file.inventory
@@ -178,19 +184,26 @@ extension HostKeeper {
             for file in files where try write(file) { changed.append(file.path) }
             try makeOwnFolders(inventory)
             if !changed.isEmpty { try perform { () throws(BackendError) in try backend.reload() } }
-            return (!changed.isEmpty, "\(identity.state.rawValue), \(changed.isEmpty ? "unchanged" : "\(changed.count) files")")
+            return (
+                !changed.isEmpty,
+                "\(identity.state.rawValue), \(changed.isEmpty ? "unchanged" : "\(changed.count) files")"
+            )
         }
     }
 
     private func rendered(_ inventory: Inventory, _ me: Inventory.Host, _ identity: MemberIdentity) -> [RenderedFile] {
         if backend.name == "systemd" {
-            return HostFiles.all(inventory, me, identity).map { RenderedFile(path: folders.root + $0.path, text: $0.text) }
+            return HostFiles.all(inventory, me, identity).map {
+                RenderedFile(path: folders.root + $0.path, text: $0.text)
+            }
         }
         let places = MemberFolders(
             data: folders.data(inventory.name, inventory), wal: inventory.walDirectory.map { folders.root + $0 },
             tls: folders.tls(inventory.name))
         let settings = ServerSettings(inventory, me, identity, places)
-        return [RenderedFile(path: folders.configuration(inventory.name) + "/server.yaml", text: settings.configurationFile)]
+        return [
+            RenderedFile(path: folders.configuration(inventory.name) + "/server.yaml", text: settings.configurationFile)
+        ]
     }
 
     private func write(_ file: RenderedFile) throws(GRPCStatus) -> Bool {
@@ -211,7 +224,9 @@ extension HostKeeper {
         let all = (isOwn ? [data] : []) + (inventory.walDirectory.map { [folders.root + $0] } ?? [])
         for folder in all where !KeyFile.exists(folder) {
             try perform { () throws(PKIError) in try KeyFile.makeFolder(folder, mode: 0o755) }
-            guard unsafe chmod(folder, 0o700) == 0 else { throw GRPCStatus(.failedPrecondition, "\(SystemError("chmod", folder))") }
+            guard unsafe chmod(folder, 0o700) == 0 else {
+                throw GRPCStatus(.failedPrecondition, "\(SystemError("chmod", folder))")
+            }
             try give(folder)
         }
     }
@@ -236,7 +251,8 @@ extension HostKeeper {
                 if verb == .start { try backend.start(cluster) } else { try backend.restart(cluster) }
             }
         case .stop: try perform { () throws(BackendError) in try backend.stop(cluster) }
-        case .enable, .disable: try perform { () throws(BackendError) in try backend.setEnabled(cluster, verb == .enable) }
+        case .enable, .disable:
+            try perform { () throws(BackendError) in try backend.setEnabled(cluster, verb == .enable) }
         case .mask, .unmask: try perform { () throws(BackendError) in try backend.setMasked(cluster, verb == .mask) }
         case .pause:
             let text = reason.isEmpty ? "no reason given" : reason
@@ -274,11 +290,14 @@ extension HostKeeper {
         let hasData = KeyFile.exists(folders.data(cluster, inventory) + "/member")
         let token = Identity.token(path)
         if hasData && token != ledger.token {
-            throw refused(cluster, "the data on \(host.name) is that of another cluster or incarnation; set it aside first")
+            throw refused(
+                cluster, "the data on \(host.name) is that of another cluster or incarnation; set it aside first")
         }
         if !hasData && me.wasStarted && ledger.state == .active {
             throw refused(
-                cluster, "the data of \(host.name) is gone, but it was member \(me.id); replace it: covey member replace \(host.name)")
+                cluster,
+                "the data of \(host.name) is gone, but it was member \(me.id); replace it: covey member replace \(host.name)"
+            )
         }
         if token != ledger.token {
             try perform { () throws(PKIError) in
@@ -303,18 +322,23 @@ extension HostKeeper {
             let cluster = header.cluster
             let state = try perform { () throws(BackendError) in try backend.state(cluster) }
             guard state.active == "inactive" || state.active == "failed" else {
-                throw GRPCStatus(.failedPrecondition, "the server on \(host.name) is \(state.active); data is set aside when it is stopped")
+                throw GRPCStatus(
+                    .failedPrecondition,
+                    "the server on \(host.name) is \(state.active); data is set aside when it is stopped")
             }
             let inventory = storedInventory(cluster)
             let data = folders.data(cluster, inventory)
             let identity = identityFile(cluster, inventory)
-            guard KeyFile.exists(data + "/member") || KeyFile.exists(identity) else { return (false, "there is no data") }
+            guard KeyFile.exists(data + "/member") || KeyFile.exists(identity) else {
+                return (false, "there is no data")
+            }
             guard isPlainName(request.label.isEmpty ? "data" : request.label) else {
                 throw GRPCStatus(.invalidArgument, "\"\(request.label)\" is no name of a folder")
             }
             let parent = data.lastIndex(of: "/").map { String(data[..<$0]) } ?? data
             let name = "\(now)-\(cluster)-\(request.label.isEmpty ? "data" : request.label)"
-            let place = try move(data + "/member", identity, to: ["\(parent)/quarantine/\(name)", "\(data)/quarantine/\(name)"])
+            let place = try move(
+                data + "/member", identity, to: ["\(parent)/quarantine/\(name)", "\(data)/quarantine/\(name)"])
             if let wal = inventory?.walDirectory.map({ folders.root + $0 }), KeyFile.exists(wal) {
                 guard unsafe rename(wal, "\(wal).quarantine-\(now)") == 0 else {
                     throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", wal))")
@@ -335,7 +359,8 @@ extension HostKeeper {
             }
             if KeyFile.exists(identity) {
                 guard let bytes = try? KeyFile.read(identity).bytes else { continue }
-                try perform { () throws(PKIError) in try KeyFile.write(bytes, to: place + "/identity.json", mode: 0o600) }
+                try perform { () throws(PKIError) in try KeyFile.write(bytes, to: place + "/identity.json", mode: 0o600)
+                }
                 unsafe unlink(identity)
             }
             return place

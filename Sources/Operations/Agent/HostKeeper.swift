@@ -5,8 +5,8 @@
 
 import CLinux
 import Foundations
-import Glibc
 import GRPC
+import Glibc
 import Inventory
 import JSON
 import Linux
@@ -84,7 +84,8 @@ final class HostKeeper {
         guard let bytes = try? KeyFile.read(folders.ledger(cluster)).bytes, let json = try? JSONValue(parsing: bytes),
             let ledger = Ledger(json)
         else {
-            throw GRPCStatus(.failedPrecondition, "\(folders.ledger(cluster)) on \(host.name) cannot be read as a ledger")
+            throw GRPCStatus(
+                .failedPrecondition, "\(folders.ledger(cluster)) on \(host.name) cannot be read as a ledger")
         }
         return ledger
     }
@@ -153,7 +154,9 @@ final class HostKeeper {
         wanted.state = "open"
         wanted.changed = now
         try save(wanted, request.cluster)
-        try note(request.cluster, .init(operation: wanted.id, epoch: wanted.epoch, step: "claim", phase: .done, evidence: wanted.kind))
+        try note(
+            request.cluster,
+            .init(operation: wanted.id, epoch: wanted.epoch, step: "claim", phase: .done, evidence: wanted.kind))
         answer.isGranted = true
         answer.epoch = wanted.epoch
         return answer
@@ -171,7 +174,9 @@ final class HostKeeper {
         try save(operation, header.cluster)
         try note(
             header.cluster,
-            .init(operation: operation.id, epoch: operation.epoch, step: "release", phase: .done, evidence: request.state))
+            .init(
+                operation: operation.id, epoch: operation.epoch, step: "release", phase: .done, evidence: request.state)
+        )
         return AgentPB.StepResponse(isChanged: true, evidence: request.state)
     }
 
@@ -240,7 +245,8 @@ final class HostKeeper {
         (try? StepJournal(folders.journal(cluster)))?.damage ?? ""
     }
 
-    private func tell(_ header: AgentPB.StepHeader, _ name: String, _ result: String, _ evidence: String, priority: Int) {
+    private func tell(_ header: AgentPB.StepHeader, _ name: String, _ result: String, _ evidence: String, priority: Int)
+    {
         let text = "op \(header.operation) \(name): \(result)\(evidence.isEmpty ? "" : ", \(evidence)")"
         Output.error("\(EventLines.time(Clock.wall()))  \(header.cluster)  \(text)\n")
         JournalRecord.send(
@@ -266,7 +272,9 @@ final class HostKeeper {
     }
 
     func perform<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(GRPCStatus) -> Value {
-        do throws(Failure) { return try body() } catch { throw GRPCStatus(.failedPrecondition, "\(host.name): \(error)") }
+        do throws(Failure) { return try body() } catch {
+            throw GRPCStatus(.failedPrecondition, "\(host.name): \(error)")
+        }
     }
 
     /// Lets the server's user, and nobody else, read what is meant for it.
@@ -302,7 +310,8 @@ struct HostRecord: Sendable, Equatable {
     }
 
     init?(_ json: JSONValue) {
-        guard let name = json["name"]?.string, let address = json["address"]?.string, let port = json["port"]?.int64 else {
+        guard let name = json["name"]?.string, let address = json["address"]?.string, let port = json["port"]?.int64
+        else {
             return nil
         }
         self.init(name: name, address: address, port: Int(port))

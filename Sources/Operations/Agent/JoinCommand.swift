@@ -33,7 +33,9 @@ struct JoinCommand {
     private var pendingHost: String { folders.identity + "/host.json.pending" }
 
     private func request(_ input: JSONValue) throws -> JSONValue {
-        guard let host = HostRecord(input), isPlainName(host.name) else { throw Refused(description: "no host was named") }
+        guard let host = HostRecord(input), isPlainName(host.name) else {
+            throw Refused(description: "no host was named")
+        }
         if let bytes = try? KeyFile.read(folders.hostFile).bytes, let json = try? JSONValue(parsing: bytes),
             let old = HostRecord(json), old.name != host.name
         {

@@ -49,7 +49,9 @@ final class ProcessBackend: ServiceBackend {
     private func save() throws(BackendError) {
         let json = JSONValue.object(
             services.sorted { $0.key < $1.key }.map { name, service in
-                .init(name, .object([.init("enabled", .bool(service.isEnabled)), .init("masked", .bool(service.isMasked))]))
+                .init(
+                    name,
+                    .object([.init("enabled", .bool(service.isEnabled)), .init("masked", .bool(service.isMasked))]))
             })
         do throws(PKIError) {
             try KeyFile.makeFolder(folders.state)

@@ -48,8 +48,10 @@ final class SystemdBackend: ServiceBackend {
     func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState {
         let status = try ask { bus throws(BusError) in try bus.status(unit(cluster)) }
         return AgentPB.UnitState(
-            active: status.activeState, sub: status.subState, status: status.statusText, mainProcess: status.mainProcess,
-            restarts: status.restarts, exitStatus: status.exitStatus, isEnabled: status.isEnabled, isMasked: status.isMasked)
+            active: status.activeState, sub: status.subState, status: status.statusText,
+            mainProcess: status.mainProcess,
+            restarts: status.restarts, exitStatus: status.exitStatus, isEnabled: status.isEnabled,
+            isMasked: status.isMasked)
     }
 
     func reload() throws(BackendError) { try ask { bus throws(BusError) in try bus.reload() } }
@@ -61,7 +63,9 @@ final class SystemdBackend: ServiceBackend {
         }
     }
 
-    func stop(_ cluster: String) throws(BackendError) { try ask { bus throws(BusError) in try bus.stop(unit(cluster)) } }
+    func stop(_ cluster: String) throws(BackendError) {
+        try ask { bus throws(BusError) in try bus.stop(unit(cluster)) }
+    }
 
     func restart(_ cluster: String) throws(BackendError) {
         try ask { bus throws(BusError) in try bus.restart(unit(cluster)) }
@@ -73,7 +77,11 @@ final class SystemdBackend: ServiceBackend {
                 if on { try bus.enable(unit) } else { try bus.disable(unit) }
             }
             try bus.reload()
-            if on { try bus.start("covey-health@\(cluster).timer") } else { try bus.stop("covey-health@\(cluster).timer") }
+            if on {
+                try bus.start("covey-health@\(cluster).timer")
+            } else {
+                try bus.stop("covey-health@\(cluster).timer")
+            }
         }
     }
 

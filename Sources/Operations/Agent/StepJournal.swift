@@ -42,7 +42,9 @@ struct StepJournal {
                 damage = "\(path) line \(number + 1) does not fit its checksum"
                 break
             }
-            if json["previous"]?.string != last { damage = damage ?? "\(path): line \(number + 1) does not follow the one before it" }
+            if json["previous"]?.string != last {
+                damage = damage ?? "\(path): line \(number + 1) does not follow the one before it"
+            }
             note(json["step"]?.string ?? "", json["phase"]?.string ?? "")
             last = checksum
             count += 1

@@ -28,13 +28,17 @@ struct Agents: Sendable {
         configuration.tls = .init(
             trustedCA: identity + "/ca.crt", certificate: identity + "/agent.crt", key: identity + "/agent.key")
         configuration.checksHealth = false
-        do throws(ClientError) { client = try Client(configuration) } catch { throw FleetFailure(code: 3, text: "\(error)") }
+        do throws(ClientError) { client = try Client(configuration) } catch {
+            throw FleetFailure(code: 3, text: "\(error)")
+        }
     }
 
     func call<Request: WireMessage, Response: WireMessage>(
         _ host: String, _ method: MethodDescriptor, _ request: Request, seconds: Int = 15, isSafe: Bool? = nil
     ) async throws(FleetFailure) -> Response {
-        guard let endpoint = endpoints[host] else { throw FleetFailure(code: 3, text: "\(host) is not in the inventory") }
+        guard let endpoint = endpoints[host] else {
+            throw FleetFailure(code: 3, text: "\(host) is not in the inventory")
+        }
         var options = CallOptions(deadline: .after(.seconds(seconds)), endpoint: endpoint)
         // Every step looks before it acts, so all may be asked again.
         options.isSafe = isSafe ?? true
@@ -51,7 +55,8 @@ struct Agents: Sendable {
                 group.addTask {
                     let request = AgentPB.ObserveRequest(cluster: cluster)
                     // Who does not answer is told apart by its absence.
-                    let seen: AgentPB.ObserveResponse? = try? await call(host, RPC.Agent.observe, request, seconds: seconds)
+                    let seen: AgentPB.ObserveResponse? = try? await call(
+                        host, RPC.Agent.observe, request, seconds: seconds)
                     return (host, seen)
                 }
             }
@@ -62,7 +67,9 @@ struct Agents: Sendable {
     }
 
     /// The same step on all, at the same time; the first failure counts, the others have done theirs.
-    func all(_ hosts: [String], _ step: @escaping @Sendable (String) async throws(FleetFailure) -> Void) async throws(FleetFailure) {
+    func all(_ hosts: [String], _ step: @escaping @Sendable (String) async throws(FleetFailure) -> Void)
+        async throws(FleetFailure)
+    {
         let results = await withTaskGroup(of: (String, Result<Void, FleetFailure>).self) { group in
             for host in hosts {
                 group.addTask {

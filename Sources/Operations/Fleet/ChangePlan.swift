@@ -89,8 +89,11 @@ struct ChangePlan: Sendable, Equatable {
         guard let first = all.first else { return nil }
         for (name, ledger) in all where ledger.token != first.1.token {
             throw Refusal(
-                gate: "LEDGER", what: "\(first.0) and \(name) have ledgers of different clusters (\(first.1.token), \(ledger.token))",
-                next: "One of them belongs elsewhere: look at both with covey op ls, and decommission the one that is wrong.")
+                gate: "LEDGER",
+                what: "\(first.0) and \(name) have ledgers of different clusters (\(first.1.token), \(ledger.token))",
+                next:
+                    "One of them belongs elsewhere: look at both with covey op ls, and decommission the one that is wrong."
+            )
         }
         return all.map(\.1).max { rank($0) < rank($1) }
     }
@@ -98,7 +101,9 @@ struct ChangePlan: Sendable, Equatable {
     private static func rank(_ ledger: Ledger) -> (Int, Int64) { (ledger.state == .active ? 1 : 0, ledger.generation) }
 
     private static func checkCount(_ count: Int, _ wish: Wish) throws(Refusal) {
-        guard count > 0 else { throw Refusal(gate: "COUNT", what: "no voter is left", next: "covey decommission ends a cluster.") }
+        guard count > 0 else {
+            throw Refusal(gate: "COUNT", what: "no voter is left", next: "covey decommission ends a cluster.")
+        }
         guard count % 2 == 0, !wish.acceptsAnyCount else { return }
         throw Refusal(
             gate: "COUNT", what: "\(count) voters tolerate no more failures than \(count - 1)",
@@ -127,12 +132,14 @@ struct ChangePlan: Sendable, Equatable {
             let names = Set(ledger.members.map(\.name))
             guard names == Set(wanted) else {
                 throw Refusal(
-                    gate: "LEDGER", what: "a bootstrap of \(names.sorted().joined(separator: ", ")) was begun and did not end",
+                    gate: "LEDGER",
+                    what: "a bootstrap of \(names.sorted().joined(separator: ", ")) was begun and did not end",
                     next: "Go on with that inventory, or give it up: covey op abort")
             }
         }
         let step = Step(
-            action: .makeCluster(wanted), votersAfter: wanted.count, toleranceAfter: (wanted.count - 1) / 2, isOneWay: true,
+            action: .makeCluster(wanted), votersAfter: wanted.count, toleranceAfter: (wanted.count - 1) / 2,
+            isOneWay: true,
             gates: ["AGENTS", "DATA", "CLOCK", "NOOP"])
         return ChangePlan(kind: .bootstrap(resuming: ledger?.token), steps: [step], ledger: ledger)
     }
@@ -151,7 +158,9 @@ struct ChangePlan: Sendable, Equatable {
             if let member = current.first(where: { $0.name == host.name }), member.peerURL != host.peerURL {
                 throw Refusal(
                     gate: "MEMBERS", what: "\(host.name) is at \(member.peerURL) and should be at \(host.peerURL)",
-                    next: "A member does not move: give the new place another name, and both are changed one after the other.")
+                    next:
+                        "A member does not move: give the new place another name, and both are changed one after the other."
+                )
             }
         }
         let leaving = current.filter { !wantedURLs.contains($0.peerURL) }
@@ -186,7 +195,8 @@ struct ChangePlan: Sendable, Equatable {
         }
         guard dead.count <= 1 else {
             throw Refusal(
-                gate: "QUORUM", what: "\(dead.joined(separator: " and ")) are both not healthy; one is replaced at a time",
+                gate: "QUORUM",
+                what: "\(dead.joined(separator: " and ")) are both not healthy; one is replaced at a time",
                 next: "Wait for one of them, or bring it back.")
         }
         guard healthy >= voters.count / 2 + 1 else {
@@ -195,7 +205,9 @@ struct ChangePlan: Sendable, Equatable {
                 next: "Bring back one of: " + voters.filter { !isHealthy($0) }.joined(separator: ", "))
         }
         for name in voters where isHealthy(name) && (seen[name]?.lag ?? 0) > lagMax {
-            throw Refusal(gate: "CAUGHTUP", what: "\(name) is \(seen[name]?.lag ?? 0) entries behind", next: "Wait until it is not.")
+            throw Refusal(
+                gate: "CAUGHTUP", what: "\(name) is \(seen[name]?.lag ?? 0) entries behind",
+                next: "Wait until it is not.")
         }
         for name in dead where seen[name]?.hasAgent != true && !wish.attestedDead.contains(name) {
             throw Refusal(
@@ -204,11 +216,13 @@ struct ChangePlan: Sendable, Equatable {
         }
         for name in coming {
             guard let host = seen[name], host.hasAgent else {
-                throw Refusal(gate: "AGENTS", what: "the agent of \(name) does not answer", next: "covey enroll \(name)")
+                throw Refusal(
+                    gate: "AGENTS", what: "the agent of \(name) does not answer", next: "covey enroll \(name)")
             }
             guard !host.hasData || host.ledger != nil else {
                 throw Refusal(
-                    gate: "DATA", what: "\(name) holds data that no ledger knows", next: "Move it away by hand, on \(name).")
+                    gate: "DATA", what: "\(name) holds data that no ledger knows",
+                    next: "Move it away by hand, on \(name).")
             }
         }
         var plan = ChangePlan(kind: .change, ledger: ledger)
@@ -228,12 +242,15 @@ struct ChangePlan: Sendable, Equatable {
             healthy += 1
             step(.add(name), ["QUORUM", "MEMBERS", "CAUGHTUP", "HASH"])
         }
-        for name in living.sorted(by: { (seen[$0]?.isLeader == true ? 1 : 0, $0) < (seen[$1]?.isLeader == true ? 1 : 0, $1) }) {
+        for name in living.sorted(by: {
+            (seen[$0]?.isLeader == true ? 1 : 0, $0) < (seen[$1]?.isLeader == true ? 1 : 0, $1)
+        }) {
             count -= 1
             healthy -= 1
             guard healthy >= count / 2 + 1 else {
                 throw Refusal(
-                    gate: "MARGIN", what: "without \(name) no quorum is left", next: "Add members before this one is removed.")
+                    gate: "MARGIN", what: "without \(name) no quorum is left",
+                    next: "Add members before this one is removed.")
             }
             step(.remove(name, isDead: false), oneWay: true, ["QUORUM", "MEMBERS", "CAUGHTUP"])
         }

@@ -57,7 +57,8 @@ struct EnrollCommand {
     }
 
     private func ask(_ host: Inventory.Host, _ phase: String, _ input: JSONValue) throws -> JSONValue {
-        let prefix: [String] = through.isEmpty
+        let prefix: [String] =
+            through.isEmpty
             ? ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "root@\(host.address)"]
             : through.split(separator: " ").map { Self.named(String($0), host.name) }
         let words = prefix + ["covey", "agent", "join", phase]

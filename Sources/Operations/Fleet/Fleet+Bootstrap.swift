@@ -13,17 +13,21 @@ extension Fleet {
     func bootstrap(_ held: Held, _ existing: Ledger?, startedAt: UInt64) async throws(FleetFailure) {
         let names = inventory.voters.map(\.name)
         let progress = Progress(events, held.operation.id, 6)
-        var ledger = existing ?? Ledger.pending(inventory, token: "\(cluster)-\(Hexadecimal.encode(SecureRandom.bytes(8)))")
+        var ledger =
+            existing ?? Ledger.pending(inventory, token: "\(cluster)-\(Hexadecimal.encode(SecureRandom.bytes(8)))")
         try await compareHosts(names)
         if ledger.state == .pending {
             // Its members and URLs are those of the inventory: the plan has checked that.
-            try await progress.run("ledger", "pending on \(names.count) hosts, token \(ledger.token)") { [ledger] () async throws(FleetFailure) in
+            try await progress.run("ledger", "pending on \(names.count) hosts, token \(ledger.token)") {
+                [ledger] () async throws(FleetFailure) in
                 try await self.writeLedger(held, ledger, to: names)
             }
-            try await progress.run("certificates", "made on the hosts, issued for their names and addresses") { () async throws(FleetFailure) in
+            try await progress.run("certificates", "made on the hosts, issued for their names and addresses") {
+                () async throws(FleetFailure) in
                 try await self.certify(held, names)
             }
-            try await progress.run("configuration", "a new cluster of \(names.joined(separator: ", "))") { () async throws(FleetFailure) in
+            try await progress.run("configuration", "a new cluster of \(names.joined(separator: ", "))") {
+                () async throws(FleetFailure) in
                 try await self.render(held, names)
             }
         }
@@ -33,12 +37,15 @@ extension Fleet {
         let written = try await firstWrite(names, ledger.token)
         events.tell("first write acknowledged by a quorum \(EventLines.seconds(written - startedAt)) after apply began")
         let proven = try await prove(ledger, names)
-        try await progress.run("prove", "cluster \(proven.clusterID): same members by all, canaries through each, hashes equal") {}
+        try await progress.run(
+            "prove", "cluster \(proven.clusterID): same members by all, canaries through each, hashes equal"
+        ) {}
         ledger.activate(proven, at: Int64(Clock.wall() / 1_000_000_000))
         for index in ledger.members.indices { ledger.members[index].wasStarted = true }
         ledger.take(inventory)
         let spares = await spares(names)
-        try await progress.run("commit", "ledger active on all; configurations say existing") { [ledger] () async throws(FleetFailure) in
+        try await progress.run("commit", "ledger active on all; configurations say existing") {
+            [ledger] () async throws(FleetFailure) in
             try await self.writeLedger(held, ledger, to: names + spares)
             try await self.render(held, names + spares)
         }
@@ -56,7 +63,8 @@ extension Fleet {
         var versions: [String: String] = [:]
         for name in names {
             let before = Int64(Clock.wall())
-            let facts: AgentPB.DescribeResponse = try await agents.call(name, RPC.Agent.describe, AgentPB.DescribeRequest())
+            let facts: AgentPB.DescribeResponse = try await agents.call(
+                name, RPC.Agent.describe, AgentPB.DescribeRequest())
             let after = Int64(Clock.wall())
             clocks.append((name, facts.wallClock - (before + after) / 2))
             versions[name] = facts.version
@@ -64,7 +72,10 @@ extension Fleet {
         let median = clocks.map(\.1).sorted()[clocks.count / 2]
         for (name, offset) in clocks where abs(offset - median) > 500_000_000 {
             throw FleetFailure(
-                code: 3, text: "CLOCK: the clock of \(name) differs by \((offset - median) / 1_000_000) ms; run a time service there")
+                code: 3,
+                text:
+                    "CLOCK: the clock of \(name) differs by \((offset - median) / 1_000_000) ms; run a time service there"
+            )
         }
         guard Set(versions.values).count == 1 else {
             let list = versions.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
@@ -79,7 +90,8 @@ extension Fleet {
         while true {
             do throws(ClientError) {
                 let options = CallOptions(deadline: .after(.seconds(2)), isSafe: true)
-                _ = try await client.kv.put(PutRequest(key: Array("\0covey/first-write".utf8), value: Array(token.utf8)), options)
+                _ = try await client.kv.put(
+                    PutRequest(key: Array("\0covey/first-write".utf8), value: Array(token.utf8)), options)
                 return Clock.monotonic()
             } catch {
                 guard Clock.monotonic() < end else {
@@ -104,7 +116,8 @@ extension Fleet {
     func abortBootstrap(_ held: Held) async throws(FleetFailure) {
         let view = await look()
         if let ledger = view.ledger, ledger.state == .active {
-            throw FleetFailure(code: 3, text: "the cluster has been made (\(ledger.clusterID)); it is not unmade: go on with it")
+            throw FleetFailure(
+                code: 3, text: "the cluster has been made (\(ledger.clusterID)); it is not unmade: go on with it")
         }
         let names = view.agents.filter { !$0.value.ledger.isEmpty || $0.value.hasData }.keys.sorted()
         try await control(held, names, [.stop, .disable])
@@ -114,7 +127,8 @@ extension Fleet {
         }
         try await agents.all(names) { [self] host throws(FleetFailure) in
             let _: AgentPB.StepResponse = try await agents.call(
-                host, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest(header: held.header(cluster, "void")), isSafe: false)
+                host, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest(header: held.header(cluster, "void")),
+                isSafe: false)
         }
     }
 }

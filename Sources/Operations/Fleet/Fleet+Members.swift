@@ -18,7 +18,11 @@ extension Fleet {
             try await progress.run(ChangePlan.words(step.action), text) { () async throws(FleetFailure) in
                 switch step.action {
                 case .prepare(let name):
-                    try await self.compareHosts([name] + (ledger.members.first.map { [$0.name] } ?? []).filter { attestedDead.isEmpty || !attestedDead.contains($0) })
+                    try await self.compareHosts(
+                        [name]
+                            + (ledger.members.first.map { [$0.name] } ?? []).filter {
+                                attestedDead.isEmpty || !attestedDead.contains($0)
+                            })
                     try await self.certify(held, [name])
                 case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
                 case .add(let name): ledger = try await self.add(name, ledger, held)
@@ -40,9 +44,14 @@ extension Fleet {
         try await render(held, hosts)
     }
 
-    private func survivors(_ ledger: Ledger, without: String? = nil) async throws(FleetFailure) -> (names: [String], client: Client) {
-        let hosts = inventory.hosts.filter { host in ledger.members.contains { $0.name == host.name } && host.name != without }
-        let healthy = await members(hosts).filter { $0.value.isHealthy && $0.value.facts?.isLearner == false }.keys.sorted()
+    private func survivors(_ ledger: Ledger, without: String? = nil) async throws(FleetFailure) -> (
+        names: [String], client: Client
+    ) {
+        let hosts = inventory.hosts.filter { host in
+            ledger.members.contains { $0.name == host.name } && host.name != without
+        }
+        let healthy = await members(hosts).filter { $0.value.isHealthy && $0.value.facts?.isLearner == false }.keys
+            .sorted()
         return (healthy, try memberClient(healthy))
     }
 
@@ -101,7 +110,10 @@ extension Fleet {
             if !member.isLearner { break }
             guard Clock.monotonic() < end else {
                 throw FleetFailure(
-                    code: 4, text: "\(name) did not catch up within 30 minutes: \(reason)\nTake the learner out again: covey op abort")
+                    code: 4,
+                    text:
+                        "\(name) did not catch up within 30 minutes: \(reason)\nTake the learner out again: covey op abort"
+                )
             }
             let views = await members([host] + inventory.voters)
             let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
@@ -125,7 +137,9 @@ extension Fleet {
 
     // MARK: Removing
 
-    private func remove(_ name: String, _ isDead: Bool, _ before: Ledger, _ held: Held) async throws(FleetFailure) -> Ledger {
+    private func remove(_ name: String, _ isDead: Bool, _ before: Ledger, _ held: Held) async throws(FleetFailure)
+        -> Ledger
+    {
         guard let entry = before.members.first(where: { $0.name == name }) else { return before }
         let (names, client) = try await survivors(before, without: name)
         defer { client.close() }
@@ -141,7 +155,9 @@ extension Fleet {
                 _ = try await client.cluster.memberRemove(
                     MemberRemoveRequest(id: member.id), CallOptions(deadline: .after(.seconds(10))))
             } catch {
-                guard Clock.monotonic() < end else { throw FleetFailure(code: 4, text: "\(name) cannot be removed: \(error)") }
+                guard Clock.monotonic() < end else {
+                    throw FleetFailure(code: 4, text: "\(name) cannot be removed: \(error)")
+                }
                 try? await Task.sleep(for: .milliseconds(250))  // as above
             }
         }
@@ -169,7 +185,8 @@ extension Fleet {
         let client = try memberClient([name])
         defer { client.close() }
         // Whether it happened is seen below.
-        _ = try? await client.maintenance.moveLeader(MoveLeaderRequest(targetID: target), CallOptions(deadline: .after(.seconds(5))))
+        _ = try? await client.maintenance.moveLeader(
+            MoveLeaderRequest(targetID: target), CallOptions(deadline: .after(.seconds(5))))
         try await wait(seconds: 15, "the leader does not move away from \(name)") { [self] in
             let now = await members(inventory.hosts.filter { candidates.contains($0.name) })
             return now.contains { $0.key != name && $0.value.facts?.isLeader == true }
@@ -184,13 +201,17 @@ extension Fleet {
     /// Takes back an addition that did not end: the learner goes, its data is set aside.
     func abortChange(_ held: Held) async throws(FleetFailure) {
         let view = await look()
-        guard var ledger = view.ledger, ledger.state == .active else { throw FleetFailure(code: 3, text: "there is no active ledger") }
+        guard var ledger = view.ledger, ledger.state == .active else {
+            throw FleetFailure(code: 3, text: "there is no active ledger")
+        }
         let (_, client) = try await survivors(ledger)
         defer { client.close() }
         let all = try await list(client)
         for learner in all.filter(\.isLearner) {
             guard let host = inventory.hosts.first(where: { learner.peerURLs.contains($0.peerURL) }) else { continue }
-            do throws(ClientError) { _ = try await client.cluster.memberRemove(MemberRemoveRequest(id: learner.id)) } catch {
+            do throws(ClientError) {
+                _ = try await client.cluster.memberRemove(MemberRemoveRequest(id: learner.id))
+            } catch {
                 throw FleetFailure(code: 4, text: "the learner \(host.name) cannot be removed: \(error)")
             }
             if held.hosts.contains(host.name) {

@@ -12,12 +12,15 @@ extension Fleet {
     /// Unhealthy ones first, then followers, the leader last; never with one down.
     func rollingRestart(_ held: Held, only: String?) async throws(FleetFailure) {
         let view = await look()
-        guard let ledger = view.ledger, ledger.state == .active else { throw FleetFailure(code: 3, text: "there is no cluster yet") }
+        guard let ledger = view.ledger, ledger.state == .active else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
         let names = ledger.members.map(\.name)
         let unhealthy = names.filter { view.members[$0]?.isHealthy != true }
         let leader = names.first { view.members[$0]?.facts?.isLeader == true }
         guard unhealthy.count <= 1 else {
-            throw FleetFailure(code: 3, text: "MARGIN: \(unhealthy.joined(separator: ", ")) are not healthy; nothing is restarted")
+            throw FleetFailure(
+                code: 3, text: "MARGIN: \(unhealthy.joined(separator: ", ")) are not healthy; nothing is restarted")
         }
         let healthyAfterOneLess = names.count - unhealthy.count - 1
         guard names.count == 1 || !unhealthy.isEmpty || healthyAfterOneLess >= names.count / 2 + 1 else {
@@ -33,7 +36,8 @@ extension Fleet {
         }
         let progress = Progress(events, held.operation.id, order.count)
         for name in order {
-            try await progress.run("restart \(name)", name == leader ? "the leader, after handing over" : "follower") { () async throws(FleetFailure) in
+            try await progress.run("restart \(name)", name == leader ? "the leader, after handing over" : "follower") {
+                () async throws(FleetFailure) in
                 try await self.restart(held, name, names)
             }
             if name != order.last { try? await Task.sleep(for: soak) }  // nobody cancels but by ending the program
@@ -66,13 +70,19 @@ extension Fleet {
     func renewCertificates(_ held: Held, _ names: [String]) async throws(FleetFailure) {
         let progress = Progress(events, held.operation.id, names.count)
         for name in names {
-            try await progress.run("renew \(name)", "the member shows the new certificate") { () async throws(FleetFailure) in
+            try await progress.run("renew \(name)", "the member shows the new certificate") {
+                () async throws(FleetFailure) in
                 try await self.certify(held, [name])
-                guard let serial = await self.agents.observe([name], self.cluster)[name]?.certificates.first(where: { $0.name == "server" })?.serial
+                guard
+                    let serial = await self.agents.observe([name], self.cluster)[name]?.certificates.first(where: {
+                        $0.name == "server"
+                    })?.serial
                 else { throw FleetFailure(code: 4, text: "\(name) does not tell its certificates") }
                 let host = try self.host(name)
                 let probe = ServerCertificateProbe(folder: self.folder)
-                try await self.wait(seconds: 30, "\(name) goes on showing its old certificate", every: .milliseconds(300)) {
+                try await self.wait(
+                    seconds: 30, "\(name) goes on showing its old certificate", every: .milliseconds(300)
+                ) {
                     probe.serial(host.address, host.clientPort) == serial
                 }
             }

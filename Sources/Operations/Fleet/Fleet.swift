@@ -55,7 +55,8 @@ final class Fleet: Sendable {
         guard !endpoints.isEmpty else { throw FleetFailure(text: "no member is left to be asked") }
         var configuration = ClientConfiguration(endpoints: endpoints, timeout: .seconds(10))
         configuration.tls = .init(
-            trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt", key: folder.client + "/client.key")
+            trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
+            key: folder.client + "/client.key")
         do throws(ClientError) { return try Client(configuration) } catch { throw FleetFailure(text: "\(error)") }
     }
 
@@ -128,21 +129,26 @@ final class Fleet: Sendable {
         let names = inventory.hosts.map(\.name)
         let view = await agents.observe(names, cluster)
         let reachable = names.filter { view[$0] != nil }
-        let counted = view.values.compactMap { Ledger(text: $0.ledger) }.map { $0.members.map(\.name) }.max { $0.count < $1.count }
+        let counted = view.values.compactMap { Ledger(text: $0.ledger) }.map { $0.members.map(\.name) }.max {
+            $0.count < $1.count
+        }
         let voters = counted ?? inventory.voters.map(\.name)
         let answering = voters.filter { reachable.contains($0) }
         let needed = needsAll ? voters.count : voters.count / 2 + 1
         guard answering.count >= needed else {
             throw FleetFailure(
                 code: 3,
-                text: "the agents of \(voters.filter { !reachable.contains($0) }.joined(separator: ", ")) do not answer; "
+                text:
+                    "the agents of \(voters.filter { !reachable.contains($0) }.joined(separator: ", ")) do not answer; "
                     + "\(needed) of \(voters.count) are needed")
         }
         var operation = AgentPB.Operation(
-            id: resuming?.id ?? "\(kind)-\(Hexadecimal.encode(SecureRandom.bytes(3)))", kind: kind, arguments: arguments,
+            id: resuming?.id ?? "\(kind)-\(Hexadecimal.encode(SecureRandom.bytes(3)))", kind: kind,
+            arguments: arguments,
             owner: Self.owner, state: "open", began: resuming?.began ?? Int64(Clock.wall() / 1_000_000_000))
         operation.epoch = (view.values.map(\.epoch).max() ?? 0) + 1
         operation.inventory = text
+        await closeEnded(view)
         var granted: [String] = []
         for name in reachable {
             let answer: AgentPB.ClaimResponse = try await agents.call(
@@ -151,7 +157,9 @@ final class Fleet: Sendable {
             guard answer.isGranted else {
                 // What was granted so far is given back; nobody has done anything yet.
                 await release(Held(operation: operation, hosts: granted), "aborted", "not granted by \(name)")
-                let next = answer.heldBy.map { "\nGo on with it: covey op resume \($0.id)   or give it up: covey op abort \($0.id)" }
+                let next = answer.heldBy.map {
+                    "\nGo on with it: covey op resume \($0.id)   or give it up: covey op abort \($0.id)"
+                }
                 throw FleetFailure(code: 5, text: answer.refusal + (next ?? "\nLet it go on: covey resume"))
             }
             granted.append(name)
@@ -159,12 +167,25 @@ final class Fleet: Sendable {
         return Held(operation: operation, hosts: granted)
     }
 
+    /// A host that was away when an operation ended still thinks it is open; the others know better.
+    private func closeEnded(_ view: [String: AgentPB.ObserveResponse]) async {
+        for (name, seen) in view {
+            guard let open = seen.operation, open.state == "open",
+                let ended = view.values.compactMap(\.operation).first(where: {
+                    $0.id == open.id && $0.epoch >= open.epoch && $0.state != "open"
+                })
+            else { continue }
+            await release(Held(operation: open, hosts: [name]), ended.state, "ended while \(name) was away")
+        }
+    }
+
     func release(_ held: Held, _ state: String, _ outcome: String) async {
         for name in held.hosts {
             // An agent that is gone keeps the operation open in its records; the next claim finds it and says so.
             let _: AgentPB.StepResponse? = try? await agents.call(
                 name, RPC.Agent.release,
-                AgentPB.ReleaseRequest(header: held.header(cluster, "release"), state: state, outcome: outcome), seconds: 5)
+                AgentPB.ReleaseRequest(header: held.header(cluster, "release"), state: state, outcome: outcome),
+                seconds: 5)
         }
     }
 
@@ -182,7 +203,8 @@ final class Fleet: Sendable {
         let text = ledger.json.text()
         try await agents.all(hosts) { [self] host throws(FleetFailure) in
             let _: AgentPB.StepResponse = try await agents.call(
-                host, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest(header: held.header(cluster, "ledger"), ledger: text))
+                host, RPC.Agent.writeLedger,
+                AgentPB.WriteLedgerRequest(header: held.header(cluster, "ledger"), ledger: text))
         }
     }
 
@@ -192,7 +214,8 @@ final class Fleet: Sendable {
             let host = try host(name)
             let answer: AgentPB.RequestCertificatesResponse = try await agents.call(
                 name, RPC.Agent.requestCertificates,
-                AgentPB.RequestCertificatesRequest(header: held.header(cluster, "keys"), names: ["server", "peer", "client"]))
+                AgentPB.RequestCertificatesRequest(
+                    header: held.header(cluster, "keys"), names: ["server", "peer", "client"]))
             var files: [AgentPB.CertificateFile] = []
             do throws(PKIError) {
                 for request in answer.requests {
@@ -207,7 +230,8 @@ final class Fleet: Sendable {
                     AgentPB.CertificateFile(name: "peer-ca", pem: authorities.peers.certificate.pem),
                 ])
             // Not repeated: the keys have moved to their place by then.
-            let _: AgentPB.StepResponse = try await agents.call(name, RPC.Agent.installCertificates, install, isSafe: false)
+            let _: AgentPB.StepResponse = try await agents.call(
+                name, RPC.Agent.installCertificates, install, isSafe: false)
         }
     }
 
@@ -248,7 +272,8 @@ final class Fleet: Sendable {
     // MARK: Waiting
 
     func wait(
-        seconds: Int, _ what: String, every: Duration = .milliseconds(100), _ isTrue: @escaping @Sendable () async -> Bool
+        seconds: Int, _ what: String, every: Duration = .milliseconds(100),
+        _ isTrue: @escaping @Sendable () async -> Bool
     ) async throws(FleetFailure) {
         let end = Clock.monotonic() + UInt64(seconds) * 1_000_000_000
         while !(await isTrue()) {

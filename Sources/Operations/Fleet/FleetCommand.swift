@@ -69,7 +69,10 @@ struct FleetCommand {
                 guard words.count == 2 else { throw FleetFailure(code: 2, text: "which is replaced by which: OLD NEW") }
                 return try await members(fleet, adding: [words[1]], removing: [words[0]])
             case "member ls": return try await list(fleet)
-            case "restart": return try await held(fleet, "restart", words) { held throws(FleetFailure) in try await fleet.rollingRestart(held, only: words.first) }
+            case "restart":
+                return try await held(fleet, "restart", words) { held throws(FleetFailure) in
+                    try await fleet.rollingRestart(held, only: words.first)
+                }
             case "certs renew": return try await renew(fleet)
             case "certs ls": return await certificates(fleet)
             case "preflight": return try await preflight(fleet)
@@ -92,7 +95,8 @@ struct FleetCommand {
 
     /// Claims, acts, releases. What stops midway keeps its claim, so that nothing else begins before it has been dealt with.
     private func held(
-        _ fleet: Fleet, _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil, needsAll: Bool = false,
+        _ fleet: Fleet, _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil,
+        needsAll: Bool = false,
         _ act: (Fleet.Held) async throws(FleetFailure) -> Void
     ) async throws(FleetFailure) -> Int32 {
         let held = try await fleet.claim(kind, arguments, resuming: resuming, needsAll: needsAll)
@@ -102,7 +106,8 @@ struct FleetCommand {
                 await fleet.release(held, "failed", error.text)
                 throw error
             }
-            let next = "next: covey op resume \(held.operation.id) -f \(file.path)   |   covey op abort \(held.operation.id) -f \(file.path)"
+            let next =
+                "next: covey op resume \(held.operation.id) -f \(file.path)   |   covey op abort \(held.operation.id) -f \(file.path)"
             throw FleetFailure(code: 4, text: "STOPPED: \(error.text)\n\(next)")
         }
         await fleet.release(held, "done", "")
@@ -117,7 +122,8 @@ struct FleetCommand {
             acceptsAnyCount: values.bool("accept-even"))
     }
 
-    private func decide(_ wish: ChangePlan.Wish, _ fleet: Fleet, _ view: Fleet.View) throws(FleetFailure) -> ChangePlan {
+    private func decide(_ wish: ChangePlan.Wish, _ fleet: Fleet, _ view: Fleet.View) throws(FleetFailure) -> ChangePlan
+    {
         do throws(ChangePlan.Refusal) { return try ChangePlan.decide(wish, fleet.seen(view)) } catch {
             throw FleetFailure(code: 3, text: "refused, nothing was changed.\n\(error)")
         }
@@ -138,7 +144,9 @@ struct FleetCommand {
         let voters = (current.filter { !removing.contains($0) } + adding.filter { !current.contains($0) }).sorted()
         let code = try await carryOut(wish(voters), "members", voters, fleet, resuming: nil)
         if code == 0 && voters != inventory.voters.map(\.name).sorted() {
-            fleet.events.tell("\(file.path) says otherwise: give the role voter to \(voters.joined(separator: ", ")) there, spare to the others")
+            fleet.events.tell(
+                "\(file.path) says otherwise: give the role voter to \(voters.joined(separator: ", ")) there, spare to the others"
+            )
         }
         return code
     }
@@ -151,8 +159,10 @@ struct FleetCommand {
         if first.kind == .nothing && resuming == nil || values.bool("dry-run") { return 0 }
         var needsAll = false
         if case .bootstrap = first.kind { needsAll = true }
-        let attested = wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
-        return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll) { held throws(FleetFailure) in
+        let attested =
+            wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
+        return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll) {
+            held throws(FleetFailure) in
             // Again under the claim: the world may have moved while nobody held it.
             let plan = try decide(wish, fleet, await fleet.look())
             guard plan.hash == first.hash else {
@@ -169,16 +179,19 @@ struct FleetCommand {
 
     private func list(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
         let view = await fleet.look()
-        guard let ledger = view.ledger else { throw FleetFailure(code: 3, text: "no agent knows a cluster \(inventory.name)") }
+        guard let ledger = view.ledger else {
+            throw FleetFailure(code: 3, text: "no agent knows a cluster \(inventory.name)")
+        }
         var rows = [["HOST", "ID", "PEER", "STATE", "ROLE"]]
         for member in ledger.members {
             let seen = view.members[member.name]
             let role = seen?.facts.map { $0.isLeader ? "leader" : $0.isLearner ? "learner" : "voter" } ?? "-"
-            let state = switch seen?.health {
-            case .healthy?: "ok"
-            case .unhealthy(let reason)?: reason
-            case .unreachable?, nil: "down"
-            }
+            let state =
+                switch seen?.health {
+                case .healthy?: "ok"
+                case .unhealthy(let reason)?: reason
+                case .unreachable?, nil: "down"
+                }
             rows.append([member.name, member.id, member.peerURL, state, role])
         }
         Output.data(Columns.text(rows))
@@ -205,7 +218,8 @@ struct FleetCommand {
             guard let newest = same.map(\.1).max(by: { $0.epoch < $1.epoch }) else { continue }
             let state = same.contains { $0.1.state == "open" } ? "open" : newest.state
             rows.append([
-                id, newest.kind, state, String(newest.epoch), newest.owner, same.map(\.0).sorted().joined(separator: ","),
+                id, newest.kind, state, String(newest.epoch), newest.owner,
+                same.map(\.0).sorted().joined(separator: ","),
             ])
         }
         Output.data(rows.count == 1 ? "no operation was recorded\n" : Columns.text(rows))
@@ -215,7 +229,8 @@ struct FleetCommand {
     private func show(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
         let operation = try await openOperation(fleet)
         Output.data(
-            "\(operation.id)  \(operation.kind) \(operation.arguments.joined(separator: " "))  \(operation.state)  epoch \(operation.epoch)  \(operation.owner)\n"
+            "\(operation.id)  \(operation.kind) \(operation.arguments.joined(separator: " "))  \(operation.state)  "
+                + "epoch \(operation.epoch)  \(operation.owner)\n"
         )
         for host in inventory.hosts {
             let request = AgentPB.ReadJournalRequest(cluster: inventory.name, limit: 200)
@@ -231,7 +246,8 @@ struct FleetCommand {
                 guard let json = try? JSONValue(parsing: record), json["op"]?.string == operation.id else { continue }
                 let time = UInt64(clamping: json["time"]?.int64 ?? 0) * 1_000_000_000
                 Output.data(
-                    "\(host.name)  \(EventLines.time(time).prefix(8))  \(json["step"]?.string ?? "")  \(json["phase"]?.string ?? "")  \(json["evidence"]?.string ?? "")\n"
+                    "\(host.name)  \(EventLines.time(time).prefix(8))  \(json["step"]?.string ?? "")  "
+                        + "\(json["phase"]?.string ?? "")  \(json["evidence"]?.string ?? "")\n"
                 )
             }
         }
@@ -244,19 +260,28 @@ struct FleetCommand {
             throw FleetFailure(code: 3, text: "operation \(operation.id) has ended: \(operation.state)")
         }
         guard operation.inventory.isEmpty || operation.inventory == fleet.text else {
-            throw FleetFailure(code: 6, text: "\(operation.id) was begun with another inventory than \(file.path); give that one")
+            throw FleetFailure(
+                code: 6, text: "\(operation.id) was begun with another inventory than \(file.path); give that one")
         }
         let options = operation.arguments.filter { $0.hasPrefix("--") }
         let names = operation.arguments.filter { !$0.hasPrefix("--") }
         if abort { return try await giveUp(operation, fleet) }
         var wish = wish(operation.kind == "members" ? names : nil)
-        wish.attestedDead.formUnion(options.compactMap { $0.hasPrefix("--attest-dead=") ? String($0.dropFirst(14)) : nil })
+        wish.attestedDead.formUnion(
+            options.compactMap { $0.hasPrefix("--attest-dead=") ? String($0.dropFirst(14)) : nil })
         wish.acceptsAnyCount = wish.acceptsAnyCount || options.contains("--accept-even")
         switch operation.kind {
-        case "apply", "members": return try await carryOut(wish, operation.kind, operation.arguments.filter { !$0.hasPrefix("--") }, fleet, resuming: operation)
+        case "apply", "members":
+            return try await carryOut(
+                wish, operation.kind, operation.arguments.filter { !$0.hasPrefix("--") }, fleet, resuming: operation)
         case "restart":
-            return try await held(fleet, "restart", names, resuming: operation) { held throws(FleetFailure) in try await fleet.rollingRestart(held, only: names.first) }
-        case "certs": return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in try await fleet.renewCertificates(held, names) }
+            return try await held(fleet, "restart", names, resuming: operation) { held throws(FleetFailure) in
+                try await fleet.rollingRestart(held, only: names.first)
+            }
+        case "certs":
+            return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in
+                try await fleet.renewCertificates(held, names)
+            }
         default: return try await giveUp(operation, fleet)
         }
     }
@@ -291,7 +316,9 @@ struct FleetCommand {
         for name in names where view.agents[name] == nil {
             throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was renewed")
         }
-        return try await held(fleet, "certs", names) { held throws(FleetFailure) in try await fleet.renewCertificates(held, names) }
+        return try await held(fleet, "certs", names) { held throws(FleetFailure) in
+            try await fleet.renewCertificates(held, names)
+        }
     }
 
     private func certificates(_ fleet: Fleet) async -> Int32 {
@@ -310,7 +337,8 @@ struct FleetCommand {
             rows.append([host.name, "agent", left(agent.agentCertificateNotAfter), "-", "agent CA"])
         }
         for (name, authority) in [
-            ("agent CA", fleet.authorities.agents), ("client CA", fleet.authorities.clients), ("peer CA", fleet.authorities.peers),
+            ("agent CA", fleet.authorities.agents), ("client CA", fleet.authorities.clients),
+            ("peer CA", fleet.authorities.peers),
         ] {
             let leaf = authority.certificate
             rows.append(["-", name, left(leaf.notAfter), String(Hexadecimal.encode(leaf.serial).prefix(16)), "itself"])
@@ -334,8 +362,12 @@ struct FleetCommand {
                 found += answer.checks.map { (host.name, $0) }
             } catch {
                 found.append(
-                    (host.name, AgentPB.Check(
-                        name: "agent", verdict: .fail, evidence: error.text, remedy: "covey enroll \(host.name) -f \(file.path)")))
+                    (
+                        host.name,
+                        AgentPB.Check(
+                            name: "agent", verdict: .fail, evidence: error.text,
+                            remedy: "covey enroll \(host.name) -f \(file.path)")
+                    ))
             }
         }
         do throws(FleetFailure) { try await fleet.compareHosts(inventory.hosts.map(\.name)) } catch {
@@ -363,14 +395,19 @@ struct FleetCommand {
     private func doctor(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
         var found = await checks(fleet, measuringDisks: false)
         let view = await fleet.look()
-        func add(_ host: String, _ name: String, _ isGood: Bool, _ evidence: String, _ remedy: String, warn: Bool = false) {
+        func add(
+            _ host: String, _ name: String, _ isGood: Bool, _ evidence: String, _ remedy: String, warn: Bool = false
+        ) {
             let verdict: AgentPB.Check.Verdict = isGood ? .pass : warn ? .warn : .fail
-            found.append((host, AgentPB.Check(name: name, verdict: verdict, evidence: evidence, remedy: isGood ? "" : remedy)))
+            found.append(
+                (host, AgentPB.Check(name: name, verdict: verdict, evidence: evidence, remedy: isGood ? "" : remedy)))
         }
         let now = Int64(Clock.wall() / 1_000_000_000)
         for member in view.ledger?.members ?? [] {
             let health = view.members[member.name]
-            add(member.name, "member.health", health?.isHealthy == true, health.map { "\($0.health)" } ?? "not asked", "journalctl -u covey-server@\(inventory.name)")
+            add(
+                member.name, "member.health", health?.isHealthy == true, health.map { "\($0.health)" } ?? "not asked",
+                "journalctl -u covey-server@\(inventory.name)")
             guard let agent = view.agents[member.name] else { continue }
             for leaf in agent.certificates {
                 add(
@@ -379,15 +416,19 @@ struct FleetCommand {
                     "covey certs renew \(member.name)", warn: leaf.notAfter > now)
             }
             add(
-                member.name, "inventory", agent.inventoryDigest == inventory.digest.hex, "digest \(agent.inventoryDigest.prefix(12))",
+                member.name, "inventory", agent.inventoryDigest == inventory.digest.hex,
+                "digest \(agent.inventoryDigest.prefix(12))",
                 "covey apply -f \(file.path)", warn: true)
             add(
-                member.name, "unit.enabled", agent.unit?.isEnabled == true, agent.unit?.active ?? "", "covey apply -f \(file.path)",
+                member.name, "unit.enabled", agent.unit?.isEnabled == true, agent.unit?.active ?? "",
+                "covey apply -f \(file.path)",
                 warn: true)
         }
         for (host, agent) in view.agents.sorted(by: { $0.key < $1.key }) {
             if let operation = agent.operation, operation.state == "open" {
-                add(host, "operation", false, "\(operation.id) has not ended", "covey op resume \(operation.id)", warn: true)
+                add(
+                    host, "operation", false, "\(operation.id) has not ended", "covey op resume \(operation.id)",
+                    warn: true)
             }
             if agent.isPaused { add(host, "paused", false, agent.pausedReason, "covey resume", warn: true) }
         }
@@ -401,9 +442,13 @@ struct FleetCommand {
             guard values.text("confirm") == inventory.name else {
                 throw FleetFailure(code: 2, text: "this ends the cluster; say so: --confirm \(inventory.name)")
             }
-            return try await held(fleet, "decommission", ["--cluster"], needsAll: true) { held throws(FleetFailure) in try await endCluster(fleet, held) }
+            return try await held(fleet, "decommission", ["--cluster"], needsAll: true) { held throws(FleetFailure) in
+                try await endCluster(fleet, held)
+            }
         }
-        guard let name = words.first, words.count == 1 else { throw FleetFailure(code: 2, text: "which host? Or --cluster") }
+        guard let name = words.first, words.count == 1 else {
+            throw FleetFailure(code: 2, text: "which host? Or --cluster")
+        }
         let view = await fleet.look()
         if view.ledger?.members.contains(where: { $0.name == name }) == true {
             return try await members(fleet, adding: [], removing: [name])
@@ -422,7 +467,8 @@ struct FleetCommand {
         }
         for name in held.hosts {
             let request = AgentPB.WriteLedgerRequest(header: held.header(inventory.name, "retire"))
-            let _: AgentPB.StepResponse = try await fleet.agents.call(name, RPC.Agent.writeLedger, request, isSafe: false)
+            let _: AgentPB.StepResponse = try await fleet.agents.call(
+                name, RPC.Agent.writeLedger, request, isSafe: false)
         }
     }
 }

@@ -10,7 +10,8 @@ import Wire
 enum FleetCommands {
     private static let file = Option("file", .text, default: "cluster.yaml", shorthand: "f", "The inventory.")
     private static let state = Option(
-        "state-dir", .text, default: OperatorProgram.stateFolder, "Folder with the authorities and the operator's identity.")
+        "state-dir", .text, default: OperatorProgram.stateFolder,
+        "Folder with the authorities and the operator's identity.")
     private static let usual = [file, state]
     private static let soak = Option("soak", .duration, default: "30s", "Pause after each member.")
     private static let membership = [
@@ -26,13 +27,17 @@ enum FleetCommands {
             options: [
                 Option("root", .text, "Folder all paths are below; for tests."),
                 Option(
-                    "supervisor", .text, "Who runs members: systemd or processes. Without it: systemd where it runs the machine.",
+                    "supervisor", .text,
+                    "Who runs members: systemd or processes. Without it: systemd where it runs the machine.",
                     choices: ["systemd", "processes"]),
             ]),
         Command(
-            "enroll", "[HOST...]", "give the agents of hosts their identity, over ssh; all of the inventory without words",
+            "enroll", "[HOST...]",
+            "give the agents of hosts their identity, over ssh; all of the inventory without words",
             options: usual + [
-                Option("through", .text, "Command that runs words on a host instead of ssh; HOST in it is the host's name."),
+                Option(
+                    "through", .text, "Command that runs words on a host instead of ssh; HOST in it is the host's name."
+                )
             ]),
         Command(
             "apply", "", "make the cluster, or change it to what the inventory says",
@@ -43,9 +48,13 @@ enum FleetCommands {
         Command(
             "member", "", "members of a cluster",
             commands: [
-                Command("add", "HOST...", "add members: learner first, voter when it has caught up", options: usual + membership),
+                Command(
+                    "add", "HOST...", "add members: learner first, voter when it has caught up",
+                    options: usual + membership),
                 Command("remove", "HOST...", "remove members; their data is set aside", options: usual + membership),
-                Command("replace", "OLD NEW", "replace a member, living or dead, by another host", options: usual + membership),
+                Command(
+                    "replace", "OLD NEW", "replace a member, living or dead, by another host",
+                    options: usual + membership),
                 Command("ls", "", "list members", options: usual),
             ]),
         Command("restart", "[HOST]", "restart the members one by one, the leader last", options: usual + [soak]),
@@ -53,7 +62,8 @@ enum FleetCommands {
             "certs", "", "certificates",
             commands: [
                 Command("ls", "", "how long certificates are good for", options: usual),
-                Command("renew", "[HOST...]", "new keys and certificates, host by host, without a restart", options: usual),
+                Command(
+                    "renew", "[HOST...]", "new keys and certificates, host by host, without a restart", options: usual),
             ]),
         Command("preflight", "", "what stands in the way of running members on the hosts", options: usual),
         Command("doctor", "", "everything that is not as it should be, and what to do about it", options: usual),
@@ -70,15 +80,20 @@ enum FleetCommands {
             options: usual + [Option("reason", .text, "Told to those who are refused.")]),
         Command("resume", "", "allow operations again", options: usual),
         Command(
-            "decommission", "[HOST]", "take a host out of the cluster, or end the cluster; data is set aside, not deleted",
+            "decommission", "[HOST]",
+            "take a host out of the cluster, or end the cluster; data is set aside, not deleted",
             options: usual + membership + [
-                Option("cluster", .bool, "The whole cluster."), Option("confirm", .text, "The cluster's name, to be sure."),
+                Option("cluster", .bool, "The whole cluster."),
+                Option("confirm", .text, "The cluster's name, to be sure."),
             ]),
         Command("env", "", "print variables for etcdctl", options: usual),
         Command(
-            "kubeadm", "", "print what kubeadm needs to use the cluster, and write the certificate its API server shows",
+            "kubeadm", "",
+            "print what kubeadm needs to use the cluster, and write the certificate its API server shows",
             options: usual + [
-                Option("output-dir", .text, default: "kubeadm-etcd", shorthand: "o", "Folder for ca.crt and apiserver-etcd-client.*"),
+                Option(
+                    "output-dir", .text, default: "kubeadm-etcd", shorthand: "o",
+                    "Folder for ca.crt and apiserver-etcd-client.*")
             ]),
     ]
 
@@ -95,7 +110,8 @@ enum FleetCommands {
         let folder = StateFolder(values.text("state-dir"), cluster: inventory.inventory.name)
         switch command.name {
         case "enroll":
-            return EnrollCommand(file: inventory, folder: folder, hosts: command.words, through: values.text("through")).run()
+            return EnrollCommand(file: inventory, folder: folder, hosts: command.words, through: values.text("through"))
+                .run()
         case "env":
             Output.data(ClientEnvironment(inventory.inventory, folder).file)
             return 0
@@ -110,7 +126,8 @@ enum FleetCommands {
             let authorities = try FleetAuthorities(folder, inventory)
             let key = try PrivateKey.generate()
             let profile = CertificateProfile(
-                commonName: "kube-apiserver-etcd-client", organizations: ["system:masters"], usages: [.client], now: authorities.now,
+                commonName: "kube-apiserver-etcd-client", organizations: ["system:masters"], usages: [.client],
+                now: authorities.now,
                 validitySeconds: 365 * 86_400)
             let leaf = try authorities.clients.issue(profile, for: key)
             try KeyFile.makeFolder(output)

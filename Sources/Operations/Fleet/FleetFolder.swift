@@ -44,13 +44,16 @@ struct FleetAuthorities {
     }
 
     private static func authority(
-        _ role: String, _ seconds: Int64, _ folder: StateFolder, _ inventory: Inventory, _ now: Int64, _ made: inout [String]
+        _ role: String, _ seconds: Int64, _ folder: StateFolder, _ inventory: Inventory, _ now: Int64,
+        _ made: inout [String]
     ) throws(PKIError) -> CertificateAuthority {
         let certificate = "\(folder.pki)/\(role)-ca.crt"
         let key = "\(folder.pki)/\(role)-ca.key"
         if KeyFile.exists(certificate) || KeyFile.exists(key) {
             guard let first = try Certificate.load(certificate).first else { throw .noCertificate(source: certificate) }
-            guard first.secondsLeft(now: now) > 0 else { throw .library(what: certificate, reason: "the authority has expired") }
+            guard first.secondsLeft(now: now) > 0 else {
+                throw .library(what: certificate, reason: "the authority has expired")
+            }
             return try CertificateAuthority(certificate: first, key: PrivateKey.load(key, mustBePrivate: true))
         }
         let authority = try CertificateAuthority.create(
@@ -79,7 +82,8 @@ struct FleetAuthorities {
             }
             let key = try PrivateKey.generate()
             let profile = CertificateProfile(
-                commonName: name, organizations: [inventory.name], usages: [.client], now: now, validitySeconds: seconds)
+                commonName: name, organizations: [inventory.name], usages: [.client], now: now, validitySeconds: seconds
+            )
             let leaf = try authority.issue(profile, for: key)
             try KeyFile.write(authority.certificate.pem, to: place + "/ca.crt", mode: 0o644)
             try KeyFile.write(key.pem, to: "\(place)/\(file).key", mode: 0o600)
@@ -104,9 +108,14 @@ struct FleetAuthorities {
         }
         switch kind {
         case "server":
-            let names = [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
+            let names =
+                [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
             return try clients.issue(profile(host.name, names, [.server, .client]), for: request)
-        case "peer": return try peers.issue(profile(host.name, [host.address, host.name], [.server, .client]), for: request)
+        case "peer":
+            // Members check where they are dialled from; on a machine that is several hosts that is always 127.0.0.1.
+            let more = AddressText.isLoopback(host.address) ? ["127.0.0.1"] : []
+            return try peers.issue(
+                profile(host.name, [host.address, host.name] + more, [.server, .client]), for: request)
         case "client": return try clients.issue(profile("covey-health", [], [.client]), for: request)
         default: throw .malformedRequest(reason: "there are no certificates of kind \(kind)")
         }
@@ -118,7 +127,8 @@ struct FleetAuthorities {
             throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of the agent of \(host.name)")
         }
         let profile = CertificateProfile(
-            commonName: "agent:\(host.name)", organizations: [inventory.name], hosts: [host.address, host.name], now: now,
+            commonName: "agent:\(host.name)", organizations: [inventory.name], hosts: [host.address, host.name],
+            now: now,
             validitySeconds: Self.year)
         return try agents.issue(profile, for: request)
     }

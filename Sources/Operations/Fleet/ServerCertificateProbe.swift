@@ -10,11 +10,14 @@ struct ServerCertificateProbe: Sendable {
     let folder: StateFolder
 
     /// Hexadecimal; nil when there is no handshake within two seconds. Blocks so long.
-    func serial(_ host: String, _ port: Int) -> String? { certificate(host, port).map { Hexadecimal.encode($0.serial) } }
+    func serial(_ host: String, _ port: Int) -> String? {
+        certificate(host, port).map { Hexadecimal.encode($0.serial) }
+    }
 
     func certificate(_ host: String, _ port: Int) -> Certificate? {
         let configuration = TLSConfiguration.client(
-            trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt", key: folder.client + "/client.key")
+            trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
+            key: folder.client + "/client.key")
         // Whatever stands in the way, the certificate has not been seen.
         guard let context = try? TLSContext(configuration),
             let address = try? SocketAddress.resolve(host: host, port: String(port)).first,
@@ -32,14 +35,18 @@ struct ServerCertificateProbe: Sendable {
             var sent = 0
             while sent < cipher.count {
                 guard ready(descriptor, POLLOUT, end) else { return nil }
-                let count = unsafe cipher.withUnsafeBytes { unsafe send(descriptor, $0.baseAddress! + sent, $0.count - sent, Int32(MSG_NOSIGNAL)) }
+                let count = unsafe cipher.withUnsafeBytes {
+                    unsafe send(descriptor, $0.baseAddress! + sent, $0.count - sent, Int32(MSG_NOSIGNAL))
+                }
                 guard count > 0 else { return nil }
                 sent += count
             }
             cipher = []
             guard ready(descriptor, POLLIN, end) else { return nil }
             let count = unsafe read(descriptor, &buffer, buffer.count)
-            guard count > 0, session.receive(Array(buffer[..<count]).rawSpan, plain: &plain, cipher: &cipher) else { return nil }
+            guard count > 0, session.receive(Array(buffer[..<count]).rawSpan, plain: &plain, cipher: &cipher) else {
+                return nil
+            }
         }
         return session.peerCertificate()
     }

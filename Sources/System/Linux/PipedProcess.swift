@@ -15,7 +15,9 @@ package enum PipedProcess {
 
     /// Blocks. A name without a slash is looked for along PATH.
     package static func run(_ words: [String], input: [UInt8]) throws(SystemError) -> Result {
-        guard let program = words.first, input.count <= inputMax else { throw SystemError("exec", words.first ?? "", code: EINVAL) }
+        guard let program = words.first, input.count <= inputMax else {
+            throw SystemError("exec", words.first ?? "", code: EINVAL)
+        }
         var down: [Int32] = [-1, -1]
         var up: [Int32] = [-1, -1]
         guard unsafe pipe(&down) == 0, unsafe pipe(&up) == 0 else { throw SystemError("pipe") }

@@ -6,7 +6,11 @@ import Glibc
 package enum JournalRecord {
     /// Sends a record; without a journal nothing happens. Field names are in capitals, as the journal wants them.
     package static func send(_ message: String, id: String, priority: Int, fields: [(name: String, value: String)]) {
-        let all = [("MESSAGE", message), ("MESSAGE_ID", id), ("PRIORITY", String(priority)), ("SYSLOG_IDENTIFIER", "covey-agent")]
+        let all =
+            [
+                ("MESSAGE", message), ("MESSAGE_ID", id), ("PRIORITY", String(priority)),
+                ("SYSLOG_IDENTIFIER", "covey-agent"),
+            ]
             + fields.map { ($0.name, $0.value) }
         var buffers = unsafe [iovec]()
         for (name, value) in all where !value.isEmpty {

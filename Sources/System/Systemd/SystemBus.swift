@@ -46,7 +46,8 @@ package struct UnitStatus: Equatable, Sendable {
         var opened: OpaquePointer?
         let result = unsafe sd_bus_open_system(&opened)
         guard result >= 0, let bus = unsafe opened else {
-            throw BusError(name: "", message: unsafe String(cString: strerror(-result)), call: "connect to the system bus")
+            throw BusError(
+                name: "", message: unsafe String(cString: strerror(-result)), call: "connect to the system bus")
         }
         unsafe self.bus = bus
     }
@@ -62,7 +63,9 @@ package struct UnitStatus: Equatable, Sendable {
 
     /// Forgets failures, so that a start is not refused for them.
     package func resetFailed(_ unit: String) throws(BusError) {
-        do throws(BusError) { unsafe try call("ResetFailedUnit") { message in unsafe Self.append(message, unit) } } catch {
+        do throws(BusError) {
+            unsafe try call("ResetFailedUnit") { message in unsafe Self.append(message, unit) }
+        } catch {
             // A unit that is not loaded has no failures.
             if error.name != "org.freedesktop.systemd1.NoSuchUnit" { throw error }
         }
@@ -134,7 +137,9 @@ package struct UnitStatus: Equatable, Sendable {
         return unsafe String(cString: value)
     }
 
-    private func number(_ path: String, _ interface: String, _ name: String, _ kind: Unicode.Scalar) throws(BusError) -> UInt32 {
+    private func number(_ path: String, _ interface: String, _ name: String, _ kind: Unicode.Scalar) throws(BusError)
+        -> UInt32
+    {
         var error = unsafe sd_bus_error()
         defer { unsafe sd_bus_error_free(&error) }
         var value: UInt32 = 0

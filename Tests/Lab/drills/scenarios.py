@@ -49,7 +49,7 @@ def the_package_installs_on_bare_hosts(stage):
         host.put(stage.cluster.package, "/root/covey.deb")
         host.run(["dpkg", "--install", "/root/covey.deb"])
         host.run(["getent", "passwd", "covey"])
-        expect(host.text("stat", "-c", "%U:%G %a", "/etc/covey") == "covey-agent:covey 750", f"{host.name}: owner of /etc/covey")
+        expect(host.text("stat", "-c", "%U:%G %a", "/etc/covey") == "root:covey 750", f"{host.name}: owner of /etc/covey")
         running = host.text("systemctl", "list-units", "--no-legend", "--state=active", "covey-*")
         expect(running == "", f"{host.name}: installing started {running}")
         expect(host.text("covey", "version").startswith("covey "), f"{host.name}: the program does not run")
