@@ -107,7 +107,7 @@ let package = Package(
         ]),
         outer("Operations", "Operations", [
             "Foundations", "Flags", "JSON", "HTTP1", "GRPC", "Wire", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI",
-            "TLSEngine", "Connections", "CoveyClient", "Systemd",
+            "TLSEngine", "Connections", "CoveyClient", "Systemd", "Telemetry",
         ]),
         program("covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
@@ -149,7 +149,8 @@ let package = Package(
             ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "Linux", "CoveyClient", "Foundations", "TestSupport"],
             data: true, exclude: ["Replay"]),
         tests("OperationsTests", [
-            "covey", "Operations", "Inventory", "Rendering", "Server", "Flags", "GRPC", "JSON", "PKI", "Wire", "Linux", "Foundations", "TestSupport",
+            "covey", "Operations", "Inventory", "Rendering", "Telemetry", "Server", "Flags", "GRPC", "JSON", "PKI", "Wire",
+            "Linux", "Foundations", "TestSupport",
         ], data: true),
         tests("ClusterTests", ["covey", "TestSupport"], exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),

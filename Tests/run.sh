@@ -31,3 +31,10 @@ swift test --skip-build --no-parallel \
 
 step "simulated clusters under seeded faults"
 make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"
+
+step "the package, on real systemd hosts"
+make --no-print-directory package
+code=0
+Tests/Lab/drill || code=$?
+# 77: it says itself what this machine lacks.
+[ "$code" = 0 ] || [ "$code" = 77 ] || exit "$code"

@@ -3,6 +3,7 @@
 import Inventory
 import PKI
 import Rendering
+import Telemetry
 
 struct RenderCommand {
     let file: InventoryFile
@@ -29,7 +30,8 @@ struct RenderCommand {
 
     /// Units, users and folders that do not depend on a cluster.
     static func shared(folder: String) -> Int32 {
-        for rendered in UnitFiles.all {
+        let catalog = RenderedFile(path: "catalog/covey.catalog", text: JournalMessage.catalog)
+        for rendered in UnitFiles.all + [catalog] {
             let file = RenderedFile(path: "/" + rendered.path, text: rendered.text)
             guard put(file, under: folder, label: "") else { return 1 }
         }

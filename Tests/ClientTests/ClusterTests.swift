@@ -135,7 +135,7 @@ private func certificates(_ folder: String) throws {
             #expect(try await client.get("k")?.value.text == "\(i)")
         }
         await members[follower].start()
-        #expect(await comesTrue(seconds: 60) { (try? await client.status(of: members[follower].endpoint).leaderID) ?? 0 != 0 })
+        #expect(await comesTrue(seconds: 120) { (try? await client.status(of: members[follower].endpoint).leaderID) ?? 0 != 0 })
 
         // The leader: reads wait for the next one by being repeated.
         let watch = try await client.watch(.key("k"))

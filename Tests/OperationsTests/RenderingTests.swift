@@ -4,6 +4,7 @@ import Flags
 import Foundations
 import Inventory
 import Server
+import Telemetry
 import TestSupport
 import Testing
 
@@ -82,6 +83,7 @@ import Testing
 
     @Test func `the units of the source tree are the rendered ones`() throws {
         for unit in UnitFiles.all { try golden(RealTools.root + "/Units/" + unit.path, unit.text) }
+        try golden(RealTools.root + "/Units/catalog/covey.catalog", JournalMessage.catalog)
     }
 
     @Test(

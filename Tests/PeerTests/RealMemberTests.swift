@@ -207,7 +207,7 @@ private final class Voter {
             }
         }
         for _ in 0..<8 { put() }
-        #expect(test.run(seconds: 60) { done == 5300 }, "\(done) done, \(failed) failed")
+        #expect(test.run(seconds: 600) { done == 5300 }, "\(done) done, \(failed) failed")
 
         // Added as a learner, so that the real one needs nobody's vote.
         let control = (RealTools.etcd35 ?? "") + "/etcdctl"

@@ -79,7 +79,7 @@ private func memory() -> Int {
         a.transport.sendSnapshot(snapshot(a, b), database: noise)
         // Other messages pass meanwhile: the loop is not held up, nor the streams.
         var beats = 0
-        #expect(test.run(seconds: 120) {
+        #expect(test.run(seconds: 600) {
             most = max(most, memory())
             if beats < 1000 {
                 beats += 1

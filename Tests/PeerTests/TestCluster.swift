@@ -123,7 +123,7 @@ final class TestLoop {
     }
 
     /// Runs until the condition holds at the end of a turn; false when it never does.
-    func run(seconds: UInt64 = 30, until condition: @escaping () -> Bool) -> Bool {
+    func run(seconds: UInt64 = 240, until condition: @escaping () -> Bool) -> Bool {
         if condition() { return true }
         var holds = false
         func look() {

@@ -57,7 +57,10 @@ extension RaftNode {
             let bytes = message.entries.reduce(0) { $0 + ($1.data?.count ?? 0) }
             guard roomForProposals(bytes: bytes) == .appended(0) else { return }
             for entry in message.entries { take(entry) }
-        } else if role == .follower && leader != .none && leader != message.from {
+        } else if role == .follower && leader == .none {
+            // Sent while this member led, met on the way by the vote for the next one, who will soon be heard of.
+            hold(message)
+        } else if role == .follower && leader != message.from {
             var forwarded = message
             forwarded.to = leader
             send(forwarded)
@@ -81,7 +84,13 @@ extension RaftNode {
         guard !held.isEmpty else { return }
         let waiting = held
         held = []
-        for message in waiting { receiveProposal(message) }
+        for message in waiting {
+            guard role == .follower, leader != .none else { receiveProposal(message); continue }
+            // Also back to where it came from: that one may be who leads now.
+            var forwarded = message
+            forwarded.to = leader
+            send(forwarded)
+        }
     }
 
     /// `.appended(0)` when a leader takes this much.

@@ -156,6 +156,7 @@ extension RaftNode {
     mutating func becomePreCandidate() {
         invariant(role != .leader, "a leader does not campaign")
         reset(term: term)
+        held = []  // Nobody was heard of for an election timeout: whoever proposed has given up by the time somebody is.
         role = .preCandidate
     }
 

@@ -107,7 +107,8 @@ package struct ServerSettings: Sendable, Equatable {
         security(inventory, folders.tls)
         set("log-level", inventory.logLevel)
         set("log-format", inventory.logFormat)
-        entries.append(Entry(flag: "log-outputs", value: .list(["stderr"])))
+        // Under systemd straight to the journal, with fields; elsewhere standard error.
+        entries.append(Entry(flag: "log-outputs", value: .list(["default"])))
     }
 
     private mutating func tuning(_ inventory: Inventory) {

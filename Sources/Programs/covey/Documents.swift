@@ -60,7 +60,8 @@ enum Documents {
     private static var overview: String {
         ManPage(
             program: "covey", summary: "an etcd-compatible server, its tools, and the commands that run clusters of it",
-            description: "One executable that is many programs, by its first word. Called as etcd, etcdctl or etcdutl it is "
+            description:
+                "One executable that is many programs, by its first word. Called as etcd, etcdctl or etcdutl it is "
                 + "those programs.",
             sections: [
                 (

@@ -35,11 +35,17 @@ extension ClientAPI {
         add("/etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
-            try propose(.remove(MemberID(request.id)), reply) { [unowned self] in
-                var response = MemberRemoveResponse()
-                response.header = header(revision: false)
-                response.members = memberList()
-                return response.encoded()
+            let change = Membership.Change.remove(MemberID(request.id))
+            try check(change)
+            unseat(change.id) { [unowned self] in
+                do throws(GRPCStatus) {
+                    try propose(change, reply) { [unowned self] in
+                        var response = MemberRemoveResponse()
+                        response.header = header(revision: false)
+                        response.members = memberList()
+                        return response.encoded()
+                    }
+                } catch { member.respond(reply, .failure(error)) }
             }
         }
         add("/etcdserverpb.Cluster/MemberUpdate", MemberUpdateRequest.self) {
@@ -112,13 +118,30 @@ extension ClientAPI {
         return texts.first { answer.text.contains($0.0) }?.1 ?? GRPCStatus(.unknown, answer.text)
     }
 
-    private func propose(
-        _ change: Membership.Change, _ reply: Reply, _ done: @escaping () -> Bytes
-    ) throws(GRPCStatus) {
+    private func check(_ change: Membership.Change) throws(GRPCStatus) {
         try state.membership.check(change)
         if member.settings.strictReconfiguration {
             try state.membership.checkReconfiguration(change) { member.reach($0) }
         }
+    }
+
+    /// A leader that is to be removed hands over first. Once removed it is not listened to any more, and nobody could write
+    /// until the others have missed it for an election timeout.
+    private func unseat(_ id: MemberID, _ then: @escaping () -> Void) {
+        guard member.leader == id, let successor = member.successor(of: id) else { return then() }
+        member.transferLeadership(to: successor)
+        let deadline = member.loop.now + member.settings.electionTimeout
+        func look() {
+            guard member.leader == id || !member.hasLeader, member.loop.now < deadline, !member.isStopped else { return then() }
+            member.loop.schedule(after: 5_000_000, look)
+        }
+        look()
+    }
+
+    private func propose(
+        _ change: Membership.Change, _ reply: Reply, _ done: @escaping () -> Bytes
+    ) throws(GRPCStatus) {
+        try check(change)
         let entry = change.entry(isLearner: state.membership[change.id]?.isLearner ?? false)
         var message = RaftPB.ConfChange()
         message.id = member.registerID(

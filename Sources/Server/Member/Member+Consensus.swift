@@ -61,6 +61,7 @@ extension Member {
         formerOffered = proposals.first?.started ?? loop.now &+ 1
         if soft.leader == .none {
             if leaderlessSince == 0 { leaderlessSince = loop.now }
+            if raft.term > 0 { report("lost leader", [("term", "\(raft.term)")]) }
         } else {
             leaderlessSince = 0
             leaderSince = loop.now
@@ -93,6 +94,7 @@ extension Member {
     private func sync(_ ticket: WriteTicket) {
         lastTicket = ticket
         if syncsInBackground {
+            if !log.isSyncing { syncStarted = Linux.Clock.monotonic() }
             log.syncInBackground(ticket: ticket)
             return
         }
@@ -100,6 +102,7 @@ extension Member {
         let start = Linux.Clock.monotonic()
         do throws(LogError) { try log.sync() } catch { return halt("\(error)") }
         let took = Linux.Clock.monotonic() - start
+        lastSync = SyncTime(took: took, ended: start + took)
         diskMetrics?.walFsyncDurationSeconds.observe(nanoseconds: took)
         noteSync(took)
         raft.persisted(through: ticket)
@@ -115,7 +118,7 @@ extension Member {
             if quickSyncs > 20 { slowSyncs = 0 }
         }
         if took > 1_000_000_000 {
-            report("slow fdatasync", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "1s")])
+            warn("slow fdatasync", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "1s")])
         }
         syncsInBackground = slowSyncs >= 5
     }
@@ -125,6 +128,9 @@ extension Member {
         guard !isStopped else { return }
         if let error { return halt("\(error)") }
         raft.persisted(through: ticket)
+        lastSync.ended = Linux.Clock.monotonic()
+        lastSync.took = lastSync.ended &- syncStarted
+        syncStarted = lastSync.ended
         if !log.isSyncing {
             // The next sync is tried inline again now and then.
             slowSyncs = max(0, slowSyncs - 1)
@@ -179,7 +185,10 @@ extension Member {
         let applied = state.apply(
             index: entry.index, term: entry.term, data: data.rawSpan, isAwaited: waiter != nil, output: &output)
         metrics.applied += 1
-        if let waiter { answer(waiter, applied) }
+        if let waiter {
+            answer(waiter, applied)
+            noteSlowRequest(waiter, data, answer: output.count)
+        }
         if applied.hasChanges, let watches { hub.notify(state.kv, watches) }
         perform(applied.effect, entry)
         checkQuota()
@@ -192,11 +201,6 @@ extension Member {
 
     private func answer(_ waiter: Waiter, _ applied: Applied) {
         metrics.proposalsPending = waiters.count
-        let took = loop.now &- waiter.started
-        if took > settings.slowRequest && loop.now > waiter.started {
-            report("apply request took too long", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "300ms")])
-            metrics.slowApplies += 1
-        }
         switch applied.outcome {
         case .failed(let status):
             respond(waiter.reply, .failure(status))
@@ -230,6 +234,7 @@ extension Member {
             respond(waiter.reply, applied.failure.map { .failure($0) } ?? .success([]))
         }
         if applied.removesSelf {
+            expel()
             // The others learn of it first, and a removed leader lets the entry spread.
             loop.schedule(after: 1_000_000_000) { [weak self] in
                 self?.onRemoved("the member has been permanently removed from the cluster")
@@ -250,6 +255,10 @@ extension Member {
             onLeaderChanged()
         case .alarmsChanged:
             quotaAlarmProposed = false
+            for alarm in state.alarms.list() {
+                let kind = alarm.type == .nospace ? "NOSPACE" : "CORRUPT"
+                report("raised alarm", [("alarm", kind), ("member-id", "\(MemberID(alarm.member))")])
+            }
             onAlarmsChanged()
         case .leaseRevoked(let lease): onLeaseRevoked(lease)
         case .clusterVersionChanged(let version):

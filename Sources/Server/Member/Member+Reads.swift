@@ -15,6 +15,13 @@ struct AskedReads {
     var reads: [(started: UInt64, body: (GRPCStatus?) -> Void)]
 }
 
+struct ConfirmedReads {
+    var index: LogIndex
+    var asked: UInt64
+    var confirmed: UInt64
+    var reads: [(started: UInt64, body: (GRPCStatus?) -> Void)]
+}
+
 extension Member {
     /// Questions under way at a time: the second may start before the first is answered.
     private static let askedMax = 2
@@ -27,7 +34,7 @@ extension Member {
 
     /// Runs `body` when the applied state includes all that was acknowledged before this call; or with an error.
     package func linearizable(_ body: @escaping (GRPCStatus?) -> Void) {
-        guard !isStopped else { return body(EtcdError.stopped) }
+        guard !isStopped, !isExpelled else { return body(EtcdError.stopped) }
         if readsAtOnce { return body(nil) }
         guard waitingReads.count < 100_000 else { return body(EtcdError.tooManyRequests) }
         waitingReads.append((loop.now, body))
@@ -53,7 +60,8 @@ extension Member {
     func confirmed(_ read: ReadState) {
         guard let position = askedReads.firstIndex(where: { $0.token == read.token }) else { return }
         let asked = askedReads.remove(at: position)
-        confirmedReads.append((read.index, asked.reads.map(\.body)))
+        confirmedReads.append(
+            ConfirmedReads(index: read.index, asked: asked.started, confirmed: loop.now, reads: asked.reads))
         runConfirmedReads()
         askForReads()
     }
@@ -64,7 +72,13 @@ extension Member {
         guard confirmedReads.contains(where: { $0.index <= applied }) else { return }
         let ready = confirmedReads.filter { $0.index <= applied }
         confirmedReads.removeAll { $0.index <= applied }
-        for group in ready { for body in group.reads { body(nil) } }
+        for group in ready {
+            // The first of them has waited longest.
+            if let first = group.reads.first {
+                noteSlowRead(started: first.started, asked: group.asked, confirmed: group.confirmed)
+            }
+            for read in group.reads { read.body(nil) }
+        }
     }
 
     /// The first entry of a term is committed: who asked before may not have been heard.
@@ -90,7 +104,7 @@ extension Member {
         waitingReads = []
         confirmedReads = []
         for read in waiting { read.body(status) }
-        for group in confirmed { for body in group.reads { body(status) } }
+        for group in confirmed { for read in group.reads { read.body(status) } }
     }
 
     /// Every heartbeat: asks again where an answer may have been lost, and gives up where the time is over.

@@ -100,9 +100,13 @@ package final class Member {
         answer(.error(503, "not ready"))
     }
     package var report: (String, [(String, String)]) -> Void = { _, _ in }
+    /// What an operator should look at.
+    package var warn: (String, [(String, String)]) -> Void = { _, _ in }
     package var metrics = MemberMetrics()
     package var diskMetrics: DiskFamilies?
     package internal(set) var isStopped = false
+    /// Removed from the cluster, about to stop.
+    private(set) var isExpelled = false
 
     // Proposals
     var proposals: [Proposal] = []
@@ -119,6 +123,8 @@ package final class Member {
     /// Requests that began before this moment were given to leaders before the present one.
     var formerOffered: UInt64 = 0
     var lastTicket: WriteTicket = 0
+    var lastSync = SyncTime()
+    var syncStarted: UInt64 = 0
     var syncsInBackground = false
     var slowSyncs = 0
     var quickSyncs = 0
@@ -128,7 +134,7 @@ package final class Member {
     // Reads
     var waitingReads: [(started: UInt64, body: (GRPCStatus?) -> Void)] = []
     var askedReads: [AskedReads] = []
-    var confirmedReads: [(index: LogIndex, reads: [(GRPCStatus?) -> Void])] = []
+    var confirmedReads: [ConfirmedReads] = []
     var readIDs: RequestIDs
 
     // Store
@@ -219,7 +225,7 @@ package final class Member {
     package func propose(
         _ kindField: UInt32, _ body: RawSpan, identity who: Identity = .anonymous, compactsTo: Int64 = 0, _ reply: Reply
     ) {
-        guard !isStopped else { return respond(reply, .failure(EtcdError.stopped)) }
+        guard !isStopped, !isExpelled else { return respond(reply, .failure(EtcdError.stopped)) }
         guard !isOverloaded else { return respond(reply, .failure(EtcdError.tooManyRequests)) }
         let now = loop.now
         var id: UInt64
@@ -383,17 +389,29 @@ package final class Member {
         onHalt(reason)
     }
 
+    /// Nobody listens to a removed member: what waits would wait in vain, and what still comes is refused at once.
+    func expel() {
+        isExpelled = true
+        failEverybody()
+    }
+
     private func failEverybody() {
         for waiter in waiters.takeAll() { respond(waiter.reply, .failure(EtcdError.stopped)) }
         failReads(EtcdError.stopped)
     }
 
+    /// Who could lead in place of `leader`: this member, or else the voter that has been connected longest.
+    package func successor(of leader: MemberID, except other: MemberID = .none) -> MemberID? {
+        let voters = raft.confState.voters.filter { $0 != leader && $0 != other }
+        if voters.contains(identity.member) { return identity.member }
+        guard let transport else { return nil }
+        return voters.filter { transport.activeSince($0) != nil }
+            .min { transport.activeSince($0) ?? .max < transport.activeSince($1) ?? .max }
+    }
+
     /// Before a planned stop: somebody else leads, if somebody can. `done` is called when that is so, or after a while.
     package func handOver(_ done: @escaping () -> Void) {
-        guard raft.isLeader, !isAlone, let transport, !isStopped else { return done() }
-        let candidates = raft.confState.voters.filter { $0 != identity.member && transport.activeSince($0) != nil }
-        guard let target = candidates.min(by: { transport.activeSince($0) ?? .max < transport.activeSince($1) ?? .max })
-        else { return done() }
+        guard raft.isLeader, !isAlone, !isStopped, let target = successor(of: identity.member) else { return done() }
         report("leadership transfer starting", [("current-leader-member-id", "\(identity.member)"), ("transferee-member-id", "\(target)")])
         raft.transferLeader(to: target)
         loop.turnAgain()

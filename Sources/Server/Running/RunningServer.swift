@@ -54,20 +54,42 @@ final class RunningServer {
         self.arguments = arguments
     }
 
-    private func log(_ message: String, _ fields: [(String, String)], level: LogLevel = .info) {
+    private func log(_ message: String, _ fields: [(String, String)], level: LogLevel? = nil) {
+        let level = level ?? (Self.worrying.contains(message) ? .warn : .info)
         logger.log(level, message, list: fields.map { ($0.0, .text($0.1)) })
     }
 
+    /// What the member's parts report without saying how bad it is.
+    private static let worrying: Set = [
+        "lost leader", "raised alarm", "found hash mismatch", "slow fdatasync", "peer became inactive", "failed auto compaction",
+        "apply request took too long", "failed to reach the peer URL",
+    ]
+
+    /// A write that a full disk cut short is an "Input/output error" to the store: people are told what it really is.
+    private func withFullDisk(_ reason: String) -> String {
+        for place in [configuration.dataDirectory, configuration.walDirectory] where !place.isEmpty {
+            guard let free = DiskSpace.freeBytes(place), free < Self.fullBelowBytes else { continue }
+            return "the disk of \(place) is full, \(free / 1024) KiB are free: make room there and the member can start. \(reason)"
+        }
+        return reason
+    }
+
+    private static let fullBelowBytes: UInt64 = 4 << 20
+
     private func refuse(_ reason: String) -> Bool {
+        let reason = withFullDisk(reason)
         // In etcd's words, whatever it was: scripts wait for them. The error says what is wrong.
         logger.warn("failed to start etcd", ["error": .text(reason)])
         logger.log(.fatal, "discovery failed", list: [("error", .text(reason))])
+        ServiceReport.failed(reason)
         exitCode = 1
         return false
     }
 
     private func fail(_ reason: String) {
+        let reason = withFullDisk(reason)
         logger.error("cannot go on", ["error": .text(reason)])
+        ServiceReport.failed(reason)
         exitCode = 1
         shutDown()
     }
@@ -217,6 +239,7 @@ final class RunningServer {
         } catch { return refuse("\(error)") }
         self.member = member
         member.report = { [weak self] in self?.log($0, $1) }
+        member.warn = { [weak self] in self?.log($0, $1, level: .warn) }
         member.onHalt = { [weak self] reason in self?.fail("the member stops: \(reason)") }
         member.onRemoved = { [weak self] reason in
             self?.logger.warn("server error", ["error": .text(reason)])
@@ -431,7 +454,7 @@ final class RunningServer {
     private func shutDown() {
         guard !isStopping else { return }
         isStopping = true
-        report?.stopping()
+        if exitCode == 0 { report?.stopping() }
         logger.info("closing etcd server", ["name": .text(configuration.name), "data-dir": .text(configuration.dataDirectory)])
         api?.setServing(false)
         guard let member, !member.isStopped else { return drain() }

@@ -24,6 +24,9 @@ final class ServiceReport {
         return nil
     }
 
+    /// Why it ends stays in `systemctl status` until it runs again.
+    static func failed(_ reason: String) { try? ServiceManager().stopping(status: reason) }
+
     func stopping() { try? manager.stopping(status: "stopping") }
 
     private func feed(every interval: UInt64) {

@@ -72,6 +72,7 @@ package final class JournalSink: LogSink {
         }
         var out: Bytes = []
         append("MESSAGE", text, to: &out)
+        if let id = JournalMessage.id(of: record.message) { append("MESSAGE_ID", id, to: &out) }
         append("PRIORITY", String(record.level.priority), to: &out)
         append("SYSLOG_IDENTIFIER", identifier, to: &out)
         append("CODE_FILE", record.file, to: &out)

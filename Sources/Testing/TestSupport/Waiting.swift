@@ -3,7 +3,7 @@
 import Glibc
 
 /// Looks until the condition holds; false when it did not within a generous time.
-package func eventually(seconds: Int = 20, _ condition: () throws -> Bool) rethrows -> Bool {
+package func eventually(seconds: Int = 120, _ condition: () throws -> Bool) rethrows -> Bool {
     for _ in 0..<(seconds * 500) {
         if try condition() { return true }
         usleep(2_000)
@@ -15,7 +15,7 @@ package func eventually(seconds: Int = 20, _ condition: () throws -> Bool) rethr
 package func letTimePass(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
 
 /// The same for tests that are tasks: the thread is free meanwhile, which others may need to make the condition true.
-package func comesTrue(seconds: Int = 20, _ condition: () async throws -> Bool) async rethrows -> Bool {
+package func comesTrue(seconds: Int = 120, _ condition: () async throws -> Bool) async rethrows -> Bool {
     for _ in 0..<(seconds * 500) {
         if try await condition() { return true }
         // Not cancelled: tests are not.

@@ -33,10 +33,10 @@ class Client(threading.Thread):
         self.history, self.stopped, self.seen, self.errors = [], False, {}, {}
 
     def run(self):
-        nodes = list(self.cluster)
         while not self.stopped:
+            nodes = list(self.cluster)
             # Mostly its own member, now and then another, paused or dead ones included: clients do not know.
-            node = nodes[self.number % 3] if self.random.random() < 0.6 else self.random.choice(nodes)
+            node = nodes[self.number % len(nodes)] if self.random.random() < 0.6 else self.random.choice(nodes)
             self.once(node, "r%d" % self.random.randrange(KEYS))
 
     def once(self, node, key):
@@ -60,6 +60,8 @@ class Client(threading.Thread):
             if kind == "read" or any(text in said for text in NEVER_HAPPENED):
                 time.sleep(0.01)
                 return
+        except ValueError:
+            return  # The channel was closed before: the member has been replaced.
         if end is not None:
             self.seen[key] = result if kind == "read" else argument if kind == "write" else argument[1] if result else self.seen.get(key)
         self.history.append((key, (began, end, kind, argument, result)))
@@ -250,6 +252,62 @@ def faults_under_load(stage):
     return "%d operations (%d unknown) linearizable under %s; %s" % (checked, unknown, kinds, measured)
 
 
+def replacements_under_load(stage):
+    """Members are replaced by new ones, first as learners, five at a time in between, while leaders are killed."""
+    c = stage.cluster(3, flags=FLAGS)
+    load = Load(c, stage.seed)
+    end, replaced, killed, number = time.monotonic() + (stage.programs.seconds or 30), 0, 0, 3
+    while time.monotonic() < end or not replaced:
+        old = stage.random.choice(list(c))
+        dead = stage.random.random() < 0.4
+        member = until("who goes", lambda: old.id)
+        if dead:
+            old.kill()
+            via = c.leader()
+            until("the dead member is removed", lambda: asked(via, "Cluster/MemberRemove", ID=member), 30, 0.2)
+            c.forget(old)
+        number += 1
+        new = c.add(number, learner=True, via=c.leader())
+        if stage.random.random() < 0.5:
+            # A leader that goes while a learner catches up.
+            leader = c.leader()
+            if leader is not new:
+                leader.kill()
+                killed += 1
+                until("another leads", lambda: c.leader() is not leader)
+                leader.start()
+                until("it is back", lambda: leader.http("/health")[0] == 200)
+        c.promote(new)
+        if not dead:
+            via = next(n for n in c.running if n is not old)
+            until("%s is removed" % old.name, lambda: asked(via, "Cluster/MemberRemove", ID=member), 30, 0.2)
+            expect(old.ended(30) == 0, "%s ended with %s" % (old.name, old.process.returncode))
+            c.forget(old)
+        replaced += 1
+        count = load.operations()
+        until("clients are served", lambda: load.operations() > count + 20, 30)
+        # History of a length that can still be judged.
+        if load.operations() > 30_000:
+            break
+    load.stop()
+    checked = load.judge()
+    c.same(10)
+    return "%d operations linearizable while %d members were replaced and %d leaders killed" % (checked, replaced, killed)
+
+
+def asked(via, method, **fields):
+    """A membership call that may have to be repeated, and may have worked although its answer was lost."""
+    try:
+        via.call(method, **fields)
+        return True
+    except grpc.RpcError as error:
+        if "member not found" in words(error):
+            return True
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+            return False
+        raise Failure("%s: %s" % (method, words(error))) from None
+
+
 def leader_is_replaced(stage):
     """How long clients wait for the next leader, by kill and by pause."""
     c = stage.cluster(3)
@@ -270,4 +328,4 @@ def leader_is_replaced(stage):
 
 
 if __name__ == "__main__":
-    scenario_main([faults_under_load, leader_is_replaced])
+    scenario_main([faults_under_load, replacements_under_load, leader_is_replaced])

@@ -72,7 +72,8 @@ def joins(stage, kind):
     # And we, away, get one from a real leader.
     ours.kill()
     leader = c.leader()
-    bulk(leader, REAL_KEEPS + 700, keys=500)
+    # It snapshots and forgets in the background, now and then.
+    bulk(leader, REAL_KEEPS + 2500, keys=500)
     ours.start()
     until("we are healthy again", lambda: ours.http("/health")[0] == 200)
     c.same(5)
@@ -253,11 +254,12 @@ def walk(stage):
     writer = Writer(lambda: c.running)
     watch = Watch(lambda: c.running, b"w/", b"w0", 1)
     until("writes flow", lambda: len(writer.acknowledged) > 50)
-    silences = []
+    silences, number = [], 3
     for kind in ("covey", "etcd35"):
         for old in list(c):
             writer.reset()
-            new = c.add(max(c.nodes) + 1, kind=kind, learner=True, via=c.leader())
+            number += 1
+            new = c.add(number, kind=kind, learner=True, via=c.leader())
             c.promote(new)
             member = old.id
             via = next(n for n in c.running if n is not old)

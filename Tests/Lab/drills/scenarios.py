@@ -2,6 +2,7 @@
 it fails by raising. `loaded` ones run beside the writer and the watcher.
 """
 
+import json
 import re
 import secrets
 import time
@@ -43,6 +44,7 @@ def journal(host, since, *words):
 
 @drill(loaded=False)
 def the_package_installs_on_bare_hosts(stage):
+    run(["lintian", "--allow-root", "--fail-on=error", stage.cluster.package])
     for host in stage.cluster.hosts:
         host.put(stage.cluster.package, "/root/covey.deb")
         host.run(["dpkg", "--install", "/root/covey.deb"])
@@ -116,6 +118,19 @@ def systemctl_says_how_a_member_is(stage):
         expect(f'Status: "{role}' in shown, f"systemctl status on {host.name} shows no status:\n{shown}")
         expect("3 voters" in lines[host.name] and "certificate" in lines[host.name], lines[host.name])
     return lines[leader.name]
+
+
+@drill(loaded=False)
+def the_journal_explains(stage):
+    host = stage.cluster.hosts[0]
+    lines = host.text("journalctl", "--no-pager", "-o", "json", f"--unit={UNIT}").splitlines()
+    ready = [entry for entry in map(json.loads, lines) if entry["MESSAGE"] == "ready to serve client requests"]
+    expect(ready and ready[-1]["PRIORITY"] == "6" and "MESSAGE_ID" in ready[-1], "no entry with an id says that it serves")
+    led = [entry for entry in map(json.loads, lines) if entry["MESSAGE"].startswith("elected leader")]
+    expect(led and "COVEY_LEADER" in led[-1], "entries have no fields")
+    shown = host.text("journalctl", "--no-pager", "-x", f"MESSAGE_ID={ready[-1]['MESSAGE_ID']}")
+    expect("Subject: The member serves clients" in shown, f"the catalog does not explain it:\n{shown}")
+    return f"{len(lines)} entries on {host.name}"
 
 
 @drill(loaded=False)
@@ -224,8 +239,9 @@ def a_full_disk(stage):
     host, since = cluster.followers()[0], time.time()
     host.fill_disk()
     begun = time.monotonic()
-    until(lambda: "No space left on device" in journal(host, since) or "full" in journal(host, since), 60, f"{host.name} does not say that its disk is full")
-    said = [line for line in journal(host, since).splitlines() if "No space left" in line or "full" in line][0]
+    full = f"the disk of /var/lib/covey/{NAME} is full"
+    until(lambda: full in journal(host, since), 60, f"{host.name} does not say that its disk is full")
+    said = next(line for line in journal(host, since).splitlines() if full in line)
     stage.writer.wait_for_more()
     gap = stage.writer.longest_gap(begun, time.monotonic())
     host.empty_disk()
