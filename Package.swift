@@ -149,8 +149,8 @@ let package = Package(
             ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "Linux", "CoveyClient", "Foundations", "TestSupport"],
             data: true, exclude: ["Replay"]),
         tests("OperationsTests", [
-            "covey", "Operations", "Inventory", "Rendering", "Telemetry", "Server", "Flags", "GRPC", "JSON", "PKI", "Wire", "Linux",
-            "Foundations", "TestSupport",
+            "covey", "Operations", "Inventory", "Rendering", "Telemetry", "Server", "Flags", "GRPC", "JSON", "PKI", "Wire",
+            "Linux", "Foundations", "TestSupport",
         ], data: true),
         tests("ClusterTests", ["covey", "TestSupport"], exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),

@@ -129,7 +129,7 @@ package struct JournalMessage: Sendable {
     /// The file of the journal's catalog.
     package static var catalog: String {
         "# Explanations for journalctl -x, written from Sources/System/Telemetry/JournalMessages.swift: make units\n"
-            + all.map { message in
+            + (all + ofAgents).map { message in
                 "\n-- \(message.id)\nSubject: \(message.subject)\nDefined-By: covey\nSupport: man:covey(1)\n\n\(message.explanation)\n"
             }.joined()
     }
