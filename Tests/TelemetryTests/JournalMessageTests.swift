@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct JournalMessageTests {
     @Test func `ids are 128 bits, each used once`() {
-        let ids = JournalMessage.all.map(\.id)
+        let ids = (JournalMessage.all + JournalMessage.ofAgents).map(\.id)
         #expect(Set(ids).count == ids.count)
         for id in ids { #expect(id.count == 32 && id.allSatisfy { "0123456789abcdef".contains($0) }) }
     }
@@ -35,8 +35,9 @@ import Testing
 
     @Test func `the catalog has an entry for each, with a subject`() {
         let entries = JournalMessage.catalog.components(separatedBy: "\n-- ").dropFirst()
-        #expect(entries.count == JournalMessage.all.count)
-        for (entry, message) in zip(entries, JournalMessage.all) {
+        let messages = JournalMessage.all + JournalMessage.ofAgents
+        #expect(entries.count == messages.count)
+        for (entry, message) in zip(entries, messages) {
             #expect(entry.hasPrefix("\(message.id)\nSubject: \(message.subject)\nDefined-By: covey\n"))
         }
     }
