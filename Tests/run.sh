@@ -16,8 +16,9 @@ swift build --build-tests
 step "the program as it ships"
 make --no-print-directory release
 
-# A test that waits for another program holds one of the few threads that tests share: those run by themselves.
-apart='BlackBoxTests|ClientTests|ClusterTests|ControlTests|OperationsTests'
+# A test that waits for another program holds one of the few threads that tests share, and one that measures memory sees
+# its neighbours': those run by themselves.
+apart='BlackBoxTests|ClientTests|ClusterTests|ControlTests|OperationsTests|PeerTests'
 
 step "tests"
 swift test --skip-build --parallel --skip "$apart"
@@ -27,7 +28,7 @@ swift test --skip-build --filter '^ClientTests'
 
 step "whole programs: recordings, random operations beside a real server, kills, clusters"
 swift test --skip-build --no-parallel \
-    --filter '^(ControlTests|OperationsTests|ClusterTests)|BlackBoxTests'
+    --filter '^(PeerTests|ControlTests|OperationsTests|ClusterTests)|BlackBoxTests'
 
 step "simulated clusters under seeded faults"
 make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"
