@@ -6,6 +6,7 @@ walk of a live cluster from one program to the other and back, and backups that 
 """
 
 import collections
+import re
 import os
 import subprocess
 import threading
@@ -70,10 +71,17 @@ def joins(stage, kind):
     expect(snapshots_received(away) > before, "it was sent a snapshot")
     expect(c.leader() is ours, "by the Covey leader")
     # And we, away, get one from a real leader.
+    here = ours.call("Maintenance/Status").raftIndex
     ours.kill()
     leader = c.leader()
-    # It snapshots and forgets in the background, now and then.
-    bulk(leader, REAL_KEEPS + 2500, keys=500)
+    bulk(leader, REAL_KEEPS, keys=500)
+
+    def forgotten():
+        """It snapshots and forgets in the background, and not at all for half a minute after it has sent a snapshot."""
+        bulk(leader, 300, keys=500)
+        return any(int(index) > here for index in re.findall(r'"compacted Raft logs","compact-index":(\d+)', leader.log()))
+
+    until("the real leader forgot what we miss", forgotten, 120)
     ours.start()
     until("we are healthy again", lambda: ours.http("/health")[0] == 200)
     c.same(5)
