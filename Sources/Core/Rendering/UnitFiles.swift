@@ -42,6 +42,8 @@ package enum UnitFiles {
         TimeoutStopSec=90
         Restart=on-failure
         RestartSec=5
+        # A member that was removed from its cluster ends with 0, also before it is ready; then it must stay away.
+        RestartPreventExitStatus=0
         # A member whose loop stands still serves nobody and holds its clients: the cluster is better off without it.
         WatchdogSec=60
         TimeoutAbortSec=10

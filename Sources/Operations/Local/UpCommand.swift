@@ -99,8 +99,10 @@ struct UpCommand {
         return found
     }
 
-    /// A port that is taken would show as a member that ends again and again.
+    /// A port that is taken would show as a member that ends again and again. Members of a supervisor that was killed a
+    /// moment ago may still be ending: they get two seconds.
     private func checkPorts(_ plan: LocalPlan) throws(Refused) {
+        let patience = Clock.monotonic() + 2_000_000_000
         for host in inventory.voters where plan.members.contains(host.name) {
             let listen = inventory.listenAddress ?? host.address
             for (kind, address, port) in [
@@ -110,13 +112,22 @@ struct UpCommand {
                 do throws(SystemError) {
                     guard let place = try SocketAddress.resolve(host: address, port: String(port), passive: true).first
                     else { continue }
-                    close(try Socket.listen(place))
+                    close(try UpCommand.patiently(until: patience, place))
                 } catch {
                     throw Refused(
                         code: 3,
                         text: "\(host.name) cannot listen on \(kind) port \(port) of \(address): \(error.reason); "
                             + "give another in \(file.path):\(host.place.line)")
                 }
+            }
+        }
+    }
+
+    private static func patiently(until deadline: UInt64, _ place: SocketAddress) throws(SystemError) -> Int32 {
+        while true {
+            do throws(SystemError) { return try Socket.listen(place) } catch {
+                guard error.code == EADDRINUSE, Clock.monotonic() < deadline else { throw error }
+                usleep(20_000)
             }
         }
     }
