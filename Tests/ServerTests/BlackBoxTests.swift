@@ -33,7 +33,7 @@ struct BlackBoxTests {
     func `random operations give the same answers as a real server`() throws {
         let real = try #require(RealTools.etcd35, "run: make deps")
         let count = RealTools.environment("DIFFERENTIAL_OPERATIONS") ?? "20000"
-        try run("differential.py", ["--a", Self.server, "--b", real + "/etcd", "--operations", count])
+        try run("differential.py", ["--a", Self.server, "--b", real + "/etcd", "--operations", count, "--seed", RealTools.seed])
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))
@@ -41,7 +41,7 @@ struct BlackBoxTests {
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `nothing acknowledged is lost when the server is killed`() throws {
-        try run("crash.py", ["--server", Self.server, "--kills", "20"])
+        try run("crash.py", ["--server", Self.server, "--kills", "20", "--seed", RealTools.seed])
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))
@@ -50,6 +50,7 @@ struct BlackBoxTests {
             "log.write=exit@30", "log.written=exit@25", "log.sync=exit@20", "log.synced=exit@40", "store.commit=exit@3",
             "store.written=exit@2", "store.committed=exit@4", "snap.save=exit", "snap.rename=exit",
         ]
-        try run("crash.py", ["--server", Self.server, "--kills", "28", "--failpoints", places.joined(separator: ",")])
+        let failpoints = places.joined(separator: ",")
+        try run("crash.py", ["--server", Self.server, "--kills", "28", "--seed", RealTools.seed, "--failpoints", failpoints])
     }
 }

@@ -29,6 +29,9 @@ package enum RealTools {
     /// For `.enabled(if:)`: true when the tool is there, and in CI always, so that a missing tool fails there.
     package static func required(_ tool: String?) -> Bool { tool != nil || inCI }
 
+    /// For tests of random operations: the same in every run, so that what fails is what changed. `make soak` takes new ones.
+    package static var seed: String { environment("TEST_SEED") ?? "20261" }
+
     package static func environment(_ name: String) -> String? {
         guard let value = getenv(name) else { return nil }
         return String(cString: value)

@@ -430,7 +430,7 @@ class Comparison:
 
     def change_permission(self):
         """Which errors come of which permissions depends on their mixture: it changes throughout."""
-        if self.random.randrange(2):
+        if not self.granted or self.random.randrange(2):
             return self.grant("root")
         request = self.message(AUTH + "RoleRevokePermission")
         request.role, request.key, request.range_end = self.granted.pop(self.random.randrange(len(self.granted)))
