@@ -41,15 +41,19 @@ private enum Built {
         text.split(separator: "\n", omittingEmptySubsequences: false).filter { !$0.hasPrefix("\t3.5.") }
     }
 
-    @Test(arguments: [
-        (["bogus"], 1, "Error: unknown command \"bogus\" for \"etcdctl\"\nRun 'etcdctl --help' for usage.\nError: unknown command \"bogus\" for \"etcdctl\"\n"),
-        (["get"], 128, "Error: get command needs one argument as key and an optional argument as range_end\n"),
-        (["get", "a", "-w", "bogus"], 4, "Error: unsupported output format\n"),
-        (["get", "a", "--cert=x"], 128, "Error: KeyFile and CertFile must both be present[key: , cert: x]\n"),
-        (["get", "a", "--cacert=/nonexistent"], 128, "Error: open /nonexistent: no such file or directory\n"),
-        (["get", "a", "--endpoints="], 2, "Error: etcdclient: no available endpoints\n"),
-        (["completion", "tcsh"], 128, "Error: no completion for the shell \"tcsh\", only for bash, zsh, fish\n"),
-    ] as [([String], Int32, String)])
+    @Test(
+        arguments: [
+            (
+                ["bogus"], 1,
+                "Error: unknown command \"bogus\" for \"etcdctl\"\nRun 'etcdctl --help' for usage.\nError: unknown command \"bogus\" for \"etcdctl\"\n"
+            ),
+            (["get"], 128, "Error: get command needs one argument as key and an optional argument as range_end\n"),
+            (["get", "a", "-w", "bogus"], 4, "Error: unsupported output format\n"),
+            (["get", "a", "--cert=x"], 128, "Error: KeyFile and CertFile must both be present[key: , cert: x]\n"),
+            (["get", "a", "--cacert=/nonexistent"], 128, "Error: open /nonexistent: no such file or directory\n"),
+            (["get", "a", "--endpoints="], 2, "Error: etcdclient: no available endpoints\n"),
+            (["completion", "tcsh"], 128, "Error: no completion for the shell \"tcsh\", only for bash, zsh, fish\n"),
+        ] as [([String], Int32, String)])
     func `fails as etcdctl does`(words: [String], status: Int32, output: String) {
         let run = Subprocess.run(Built.etcdctl, words)
         #expect(run.status == status)

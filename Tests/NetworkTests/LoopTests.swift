@@ -91,7 +91,7 @@ private func socketPair() -> (Int32, Int32) {
         var log: [String] = []
         loop.atEndOfTurn { log.append("a") }
         loop.atEndOfTurn { log.append("b") }
-        loop.post { }
+        loop.post {}
         loop.schedule(after: 0) {
             log.append("timer")
             loop.turnAgain()

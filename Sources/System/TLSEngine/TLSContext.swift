@@ -36,7 +36,8 @@ package final class TLSContext: Sendable {
     ) throws(TLSError) {
         self.configuration = configuration
         self.report = report
-        files = ([configuration.certificateFile, configuration.keyFile, configuration.revocationFile]
+        files =
+            ([configuration.certificateFile, configuration.keyFile, configuration.revocationFile]
             + configuration.trustedCAFiles).filter { !$0.isEmpty }
         let stamp = Self.stamp(files)
         let material = try TLSMaterial(configuration)

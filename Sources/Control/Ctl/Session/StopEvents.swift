@@ -49,7 +49,13 @@ final class StopEvents: Sendable {
         let task = Task { () -> Result<Value, Failure> in
             do throws(Failure) { return .success(try await work()) } catch { return .failure(error) }
         }
-        let handle = Task { await withTaskCancellationHandler { _ = await task.value } onCancel: { task.cancel() } }
+        let handle = Task {
+            await withTaskCancellationHandler {
+                _ = await task.value
+            } onCancel: {
+                task.cancel()
+            }
+        }
         if state.withLock({ state in
             state.works.append(handle)
             return state.reason != nil
