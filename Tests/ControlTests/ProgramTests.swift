@@ -101,4 +101,29 @@ private enum Built {
             ])
         #expect(run.status == 0, "\(run.output)")
     }
+
+    @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
+    func `leaves nothing when a snapshot finds no room, and gets many keys in pages`() async throws {
+        let server = await EtcdProcess("\(try #require(RealTools.etcd35))/etcd").start()
+        let value = String(repeating: "v", count: 700)
+        // 1,500 keys: more than one page.
+        for part in 0..<15 {
+            let puts = (0..<100).map { "put key/\(10_000 + part * 100 + $0) \(value)" }.joined(separator: "\n")
+            let run = Subprocess.run(
+                "/bin/sh", ["-c", "printf '\n%s\n\n\n' '\(puts)' | \(Built.covey) ctl --endpoints \(server.endpoint) txn"])
+            #expect(run.status == 0, "\(run.output)")
+        }
+        let got = Subprocess.run(
+            Built.covey, ["ctl", "--endpoints", server.endpoint, "get", "--prefix", "key/", "--print-value-only"])
+        #expect(got.output.split(separator: "\n").count == 1_500)
+
+        let target = temporaryFolder("room") + "/s.db"
+        // A file may become 64 KiB large, and the signal that says so is off: the write fails, as on a full disk.
+        let save = "trap '' XFSZ; ulimit -f 64; \(Built.covey) ctl --endpoints \(server.endpoint) snapshot save \(target)"
+        let saved = Subprocess.run("/bin/bash", ["-c", save])
+        #expect(saved.status == 5)
+        #expect(saved.output.contains("there is no room for the file"), "\(saved.output)")
+        let left = Subprocess.run("/bin/sh", ["-c", "ls \(target)*"])
+        #expect(left.status != 0, "\(left.output)")
+    }
 }
