@@ -62,8 +62,8 @@ class Fleet(Cluster):
 @drill(loaded=False)
 def the_package_is_on_four_hosts(stage):
     for host in stage.cluster.everywhere:
-        host.put(stage.cluster.package, "/root/covey.deb")
-        host.run(["dpkg", "--install", "/root/covey.deb"])
+        host.put(stage.cluster.package, "/var/tmp/covey.deb")
+        host.run(["dpkg", "--install", "/var/tmp/covey.deb"])
 
 
 @drill(loaded=False)
