@@ -3,8 +3,9 @@
 import Foundations
 import Glibc
 import Linux
-import Synchronization
 import Testing
+
+import struct Synchronization.Atomic
 
 /// Calls a closure when ready.
 private final class Watching: EventHandler {

@@ -5,7 +5,6 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
-import Synchronization
 import TestSupport
 
 /// What the server saw, for tests to wait for.

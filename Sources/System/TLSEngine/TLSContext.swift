@@ -7,7 +7,6 @@ import Foundations
 import Glibc
 import Linux
 import PKI
-import Synchronization
 
 package final class TLSContext: Sendable {
     /// What a stat says about the files, in their order.

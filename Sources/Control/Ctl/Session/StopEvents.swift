@@ -2,7 +2,6 @@
 
 import Foundations
 import Linux
-import Synchronization
 
 final class StopEvents: Sendable {
     enum Reason: Sendable { case signal(Int32), sessionLost }
