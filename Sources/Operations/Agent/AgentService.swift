@@ -38,6 +38,13 @@ final class AgentService: @unchecked Sendable {
         work.push { body(keeper.value) }
     }
 
+    /// As above, for who waits without blocking.
+    func host<Value: Sendable>(_ body: @escaping @Sendable (HostKeeper) -> Value) async -> Value {
+        await withCheckedContinuation { continuation in
+            onHost { keeper in continuation.resume(returning: body(keeper)) }
+        }
+    }
+
     private func route(_ router: GRPCRouter) {
         // Agents may look at each other; only an operator may change anything.
         add(router, RPC.Agent.describe, AgentPB.DescribeRequest.self, forAgents: true) {
@@ -70,6 +77,7 @@ final class AgentService: @unchecked Sendable {
             keeper, request throws(GRPCStatus) in
             try keeper.installCertificates(request)
         }
+        routeCertificates(router)
         add(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request throws(GRPCStatus) in
             try keeper.render(request)
         }
@@ -84,6 +92,22 @@ final class AgentService: @unchecked Sendable {
             return AgentPB.ReadJournalResponse(
                 records: StepJournal.tail(keeper.folders.journal(request.cluster), Int(min(request.limit, 1000))),
                 damage: keeper.journalDamage(request.cluster))
+        }
+    }
+
+    private func routeCertificates(_ router: GRPCRouter) {
+        router.unary(RPC.Agent.issueCertificates.path) { [unowned self] context, message in
+            let type = AgentPB.IssueCertificatesRequest.self
+            guard let request = admit(context, message, type, forAgents: true) else { return }
+            let caller = context.peer.commonName ?? ""
+            run(context.call) { keeper throws(GRPCStatus) in try keeper.issueCertificates(request, caller: caller) }
+        }
+        add(router, RPC.Agent.requestAuthority, AgentPB.AuthorityRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.requestAuthority(request)
+        }
+        add(router, RPC.Agent.installAuthority, AgentPB.InstallAuthorityRequest.self) {
+            keeper, request throws(GRPCStatus) in
+            try keeper.installAuthority(request)
         }
     }
 

@@ -79,11 +79,15 @@ extension Fleet {
                     })?.serial
                 else { throw FleetFailure(code: 4, text: "\(name) does not tell its certificates") }
                 let host = try self.host(name)
-                let probe = ServerCertificateProbe(folder: self.folder)
+                let probe = self.folder.probe
                 try await self.wait(
                     seconds: 30, "\(name) goes on showing its old certificate", every: .milliseconds(300)
                 ) {
-                    probe.serial(host.address, host.clientPort) == serial
+                    // Whatever stands in the way, the certificate has not been seen.
+                    await onOwnThread {
+                        let shown = try? probe.shake(host.address, host.clientPort, name: host.address, confirmed: false)
+                        return shown.map { Hexadecimal.encode($0.serial) } == serial
+                    }
                 }
             }
         }
