@@ -34,11 +34,11 @@ import Testing
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
-    func `certificates renew by themselves, one host at a time, and are seen on the wire`() throws {
+    func `certificates renew by themselves, are seen on the wire, and expired ones are repaired`() throws {
         let fleet = try FleetTests.Fleet(
             "  tls: {peerCA: {key: {holders: [n1]}}, clientCA: {key: {holders: [n2, n1]}}}\n")
         try #require(fleet.covey("enroll", "--through", "env COVEY_AGENT_ROOT=\(fleet.folder)/HOST").status == 0)
-        for host in ["n1", "n2", "n3"] { fleet.start(host) }
+        for host in fleet.hosts { fleet.start(host) }
         let made = fleet.covey("apply")
         try #require(made.status == 0, "\(made.output)")
         #expect(made.output.contains("n1  holds an issuing authority for peers"), "\(made.output)")
@@ -53,6 +53,28 @@ import Testing
         #expect(list.contains("main peer CA of n1") && list.contains("by itself in "), "\(list)")
         #expect(try fleet.etcdctl("put", "greeting", "hello").output == "OK\n")
         #expect(try fleet.etcdctl("endpoint", "status").output.split(separator: "\n").count == 3, "nobody was restarted or lost")
+        let verified = fleet.covey("certs", "verify")
+        #expect(verified.status == 0 && verified.output.contains("21 of 21 handshakes succeed"), "\(verified.output)")
+
+        // Without holders nothing renews by itself, and their keys are gone.
+        #expect(KeyFile.exists("\(fleet.folder)/n2/etc/covey/agent/authorities/main/client.key"))
+        try KeyFile.write(Array(fleet.inventory("").utf8), to: fleet.folder + "/cluster.yaml", mode: 0o600)
+        let taken = fleet.covey("apply")
+        #expect(taken.status == 0 && taken.output.contains("n2  holds no authority for clients any more"), "\(taken.output)")
+        #expect(!KeyFile.exists("\(fleet.folder)/n2/etc/covey/agent/authorities/main/client.key"))
+        #expect(fleet.covey("certs", "repair").output.contains("Nothing to repair"))
+        for host in ["n1", "n2", "n3"] {
+            for name in ["server", "peer", "client"] { try age(fleet, host, name, days: 31) }
+        }
+        #expect(eventually { fleet.log("n1").contains("expired, run: covey certs repair n1") }, "\(fleet.log("n1"))")
+        let expired = fleet.covey("certs", "verify")
+        #expect(expired.status == 1 && expired.output.contains("certificate has expired"), "\(expired.output)")
+        #expect(fleet.covey("certs", "ls").output.contains("EXPIRED"))
+        let repaired = fleet.covey("certs", "repair")
+        try #require(repaired.status == 0 && repaired.output.contains("3/3 repair n3"), "\(repaired.output)")
+        let good = fleet.covey("certs", "verify")
+        #expect(good.status == 0, "\(good.output)")
+        #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
         let ended = fleet.covey("decommission", "--cluster", "--confirm", "main")
         #expect(ended.status == 0, "\(ended.output)")
     }

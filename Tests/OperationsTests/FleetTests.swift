@@ -12,6 +12,11 @@ import Testing
         private var agents: [String: UpProcess] = [:]
         let hosts = ["n1", "n2", "n3", "n4"]
 
+        /// Without settings.
+        private let plain: String
+
+        func inventory(_ settings: String) -> String { plain + settings }
+
         /// `settings`: more lines of the inventory's `spec`.
         init(_ settings: String = "") throws {
             // Addresses of this test alone: all agents listen on the same port.
@@ -22,8 +27,8 @@ import Testing
                 text +=
                     "    \(name): {address: \(net).\(i + 1), client: \(freePort()), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
             }
-            text += settings
-            try KeyFile.write(Array(text.utf8), to: folder + "/cluster.yaml", mode: 0o600)
+            plain = text
+            try KeyFile.write(Array((text + settings).utf8), to: folder + "/cluster.yaml", mode: 0o600)
             try KeyFile.makeFolder(folder + "/bin")
             symlink(UpProcess.program, folder + "/bin/covey")
         }

@@ -13,6 +13,8 @@ final class AgentService: @unchecked Sendable {
     private let keeper: HostKeeper
     private let work = BlockingQueue<@Sendable () -> Void>()
     private let mailbox: Mailbox
+    /// A thread each, for as long as a handshake takes.
+    private static let edgesMax = 32
     /// Of each cluster's member, as its own health page says; on the loop.
     var health: [String: String] = [:]
 
@@ -101,6 +103,23 @@ final class AgentService: @unchecked Sendable {
             guard let request = admit(context, message, type, forAgents: true) else { return }
             let caller = context.peer.commonName ?? ""
             run(context.call) { keeper throws(GRPCStatus) in try keeper.issueCertificates(request, caller: caller) }
+        }
+        router.unary(RPC.Agent.shakeHands.path) { [unowned self] context, message in
+            guard let request = admit(context, message, AgentPB.ShakeHandsRequest.self, forAgents: true) else { return }
+            guard isPlainName(request.cluster), request.edges.count <= Self.edgesMax else {
+                let text = "a cluster, and at most \(Self.edgesMax) edges at a time"
+                server.finish(context.call, GRPCStatus(.invalidArgument, text))
+                return
+            }
+            let folder = keeper.folders.tls(request.cluster)
+            let (call, mailbox) = (context.call, mailbox)
+            Task {
+                let answer = AgentPB.ShakeHandsResponse(handshakes: await EdgeCheck.shake(request.edges, folder))
+                var bytes: [UInt8] = []
+                answer.append(to: &bytes)
+                let message = bytes
+                mailbox.post { [self] in server.reply(call, message) }
+            }
         }
         add(router, RPC.Agent.requestAuthority, AgentPB.AuthorityRequest.self) { keeper, request throws(GRPCStatus) in
             try keeper.requestAuthority(request)

@@ -14,7 +14,21 @@ struct HandshakeProbe: Sendable {
     var key: String
     var limit: UInt64 = 3_000_000_000
 
-    struct Failure: Error, Equatable, CustomStringConvertible { var description: String }
+    struct Failure: Error, Equatable, CustomStringConvertible {
+        var description: String
+        /// The connection ended and nobody said why: no alert, no answer. Not what a refused certificate looks like.
+        var isLost = false
+    }
+
+    /// One connection that is lost without a reason says nothing of certificates; three in a row are told.
+    func shakePatiently(_ host: String, _ port: Int, name: String) throws(Failure) -> Certificate {
+        for _ in 0..<2 {
+            do throws(Failure) { return try shake(host, port, name: name, confirmed: true) } catch {
+                if !error.isLost { throw error }
+            }
+        }
+        return try shake(host, port, name: name, confirmed: true)
+    }
 
     /// `name`: who must be there; `host` is what is dialled. With `confirmed` the other side has also taken our certificate:
     /// with TLS 1.3 that shows only in its first answer.
@@ -66,7 +80,12 @@ struct HandshakeProbe: Sendable {
             try send()
             try wait(POLLIN)
             let count = unsafe read(descriptor, &buffer, buffer.count)
-            guard count > 0 else { throw Failure(description: "the connection was closed") }
+            if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
+            guard count > 0 else {
+                throw count == 0
+                    ? Failure(description: "the connection was closed", isLost: true)
+                    : Failure(description: SystemError("read", "").reason)
+            }
             let goesOn = session.receive(Array(buffer[..<count]).rawSpan, plain: &plain, cipher: &cipher)
             guard goesOn || !plain.isEmpty else {
                 // The reason for the other side goes out, if it still listens.

@@ -22,6 +22,64 @@ extension FleetCommand {
         }
     }
 
+    /// Needs no quorum: only the agents are asked.
+    func repair(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        guard let ledger = Fleet.View(agents: seen, members: [:]).ledger else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
+        let members = ledger.members.map(\.name)
+        for name in words where !members.contains(name) {
+            throw FleetFailure(code: 2, text: "\(name) is no member of \(inventory.name)")
+        }
+        var names = words
+        for name in members where words.isEmpty {
+            guard let agent = seen[name] else {
+                fleet.events.tell(name, "its agent does not answer; it is left alone")
+                continue
+            }
+            let problems = LeafKind.allCases.compactMap { kind -> String? in
+                let leaf = agent.certificates.first { $0.name == kind.rawValue }
+                let problem = leaf.map(\.problem) ?? "is missing"
+                return problem.isEmpty ? nil : "\(kind.rawValue) \(problem)"
+            }
+            for problem in problems { fleet.events.tell(name, problem) }
+            if !problems.isEmpty { names.append(name) }
+        }
+        for name in names where seen[name] == nil {
+            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was repaired")
+        }
+        if names.isEmpty {
+            Output.data("Nothing to repair: all certificates that were seen are good.\n")
+            return members.allSatisfy { seen[$0] != nil } ? 0 : 1
+        }
+        let chosen = names
+        return try await held(fleet, "repair", chosen) { held throws(FleetFailure) in
+            try await fleet.repairCertificates(held, chosen)
+        }
+    }
+
+    func verify(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        guard let ledger = Fleet.View(agents: seen, members: [:]).ledger else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
+        let hosts = inventory.hosts.filter { host in ledger.members.contains { $0.name == host.name } }
+        let checks = await fleet.shakeHands(hosts)
+        var rows = [["FROM", "TO", "PORT", "SERIAL", "RESIDUAL TIME", "RESULT"]]
+        for check in checks {
+            let shown = check.handshake
+            rows.append([
+                check.from, check.edge.host, "\(check.edge.role) \(check.edge.port)",
+                shown.serial.isEmpty ? "-" : String(shown.serial.prefix(16)),
+                shown.serial.isEmpty ? "-" : Self.left(shown.notAfter), shown.failure.isEmpty ? "ok" : "FAILED: \(shown.failure)",
+            ])
+        }
+        let failed = checks.count(where: { !$0.handshake.failure.isEmpty })
+        Output.data(Columns.text(rows) + "\(checks.count - failed) of \(checks.count) handshakes succeed\n")
+        return failed == 0 ? 0 : 1
+    }
+
     // MARK: Listing
 
     /// The columns of `kubeadm certs check-expiration`, and who renews.

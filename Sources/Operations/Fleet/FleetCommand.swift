@@ -74,6 +74,8 @@ struct FleetCommand {
                     try await fleet.rollingRestart(held, only: words.first)
                 }
             case "certs renew": return try await renew(fleet)
+            case "certs repair": return try await repair(fleet)
+            case "certs verify": return try await verify(fleet)
             case "certs ls": return await certificates(fleet)
             case "ca ls": return await listAuthorities(fleet)
             case "ca distribute": return try await distributeAuthorities(fleet)
@@ -282,6 +284,10 @@ struct FleetCommand {
         case "certs":
             return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in
                 try await fleet.renewCertificates(held, names)
+            }
+        case "repair":
+            return try await held(fleet, "repair", names, resuming: operation) { held throws(FleetFailure) in
+                try await fleet.repairCertificates(held, names)
             }
         case "ca":
             return try await held(fleet, "ca", names, resuming: operation) { held async throws(FleetFailure) in

@@ -64,6 +64,15 @@ enum FleetCommands {
                 Command("ls", "", "how long certificates are good for", options: usual),
                 Command(
                     "renew", "[HOST...]", "new keys and certificates, host by host, without a restart", options: usual),
+                Command(
+                    "repair", "[HOST...]", "renew what has expired or is wrong, host by host",
+                    description: """
+                        Works over the agents' own channel, so neither a quorum nor one good certificate is needed. Without words: the
+                        hosts whose agents say that something is wrong.
+                        """, options: usual),
+                Command(
+                    "verify", "", "handshakes from every host to every port of every other",
+                    description: "Exit codes: 0 all succeed, 1 some do not.", options: usual),
             ]),
         Command(
             "ca", "", "authorities",
