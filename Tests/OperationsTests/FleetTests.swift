@@ -7,12 +7,18 @@ import TestSupport
 import Testing
 
 @Suite(.serialized) struct FleetTests {
-    private final class Fleet {
+    final class Fleet {
         let folder = temporaryFolder("fleet")
         private var agents: [String: UpProcess] = [:]
         let hosts = ["n1", "n2", "n3", "n4"]
 
-        init() throws {
+        /// Without settings.
+        private let plain: String
+
+        func inventory(_ settings: String) -> String { plain + settings }
+
+        /// `settings`: more lines of the inventory's `spec`.
+        init(_ settings: String = "") throws {
             // Addresses of this test alone: all agents listen on the same port.
             let net = "127.\(Int.random(in: 60..<250)).\(Int.random(in: 1..<250))"
             var text = "metadata: {name: main}\nspec:\n  supervisor: processes\n  hosts:\n"
@@ -21,7 +27,8 @@ import Testing
                 text +=
                     "    \(name): {address: \(net).\(i + 1), client: \(freePort()), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
             }
-            try KeyFile.write(Array(text.utf8), to: folder + "/cluster.yaml", mode: 0o600)
+            plain = text
+            try KeyFile.write(Array((text + settings).utf8), to: folder + "/cluster.yaml", mode: 0o600)
             try KeyFile.makeFolder(folder + "/bin")
             symlink(UpProcess.program, folder + "/bin/covey")
         }
@@ -45,6 +52,8 @@ import Testing
             )
             #expect(agents[host]?.tells("\(host) listens on") == true)
         }
+
+        func log(_ host: String) -> String { agents[host]?.events ?? "" }
 
         func kill(_ host: String) { agents[host] = nil }
 
