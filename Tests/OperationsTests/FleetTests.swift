@@ -11,6 +11,8 @@ import Testing
         let folder = temporaryFolder("fleet")
         private var agents: [String: UpProcess] = [:]
         let hosts = ["n1", "n2", "n3", "n4"]
+        /// Of the first host, for clients.
+        private(set) var endpoint = ""
 
         init() throws {
             // Addresses of this test alone: all agents listen on the same port.
@@ -18,6 +20,8 @@ import Testing
             var text = "metadata: {name: main}\nspec:\n  supervisor: processes\n  hosts:\n"
             for (i, name) in hosts.enumerated() {
                 let role = i == 3 ? ", role: spare" : ""
+                let port = freePort()
+                if i == 0 { endpoint = "https://\(net).1:\(port)" }
                 text +=
                     "    \(name): {address: \(net).\(i + 1), client: \(freePort()), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
             }
@@ -54,6 +58,67 @@ import Testing
                 "/bin/sh",
                 ["-c", "eval \"$($0/bin/covey env -f $0/cluster.yaml --state-dir $0/state)\"; exec \"$@\"", folder]
                     + [tools + "/etcdctl", "--command-timeout=20s"] + words)
+        }
+
+        /// Through a pipe: what is said first, and that an interrupt ends it.
+        func isWatched() throws {
+            let watch = UpProcess(
+                ["-f", folder + "/cluster.yaml", "--state-dir", folder + "/state"],
+                command: [UpProcess.program, "status", "--watch"], name: "watch", logs: folder)
+            #expect(eventually { watch.instructions.contains("main  HEALTHY  voters 3 healthy 3") }, "\(watch.instructions)")
+            #expect(watch.end("INT") == 0)
+        }
+
+        func generation() -> String {
+            text("n1/var/lib/covey-agent/main/ledger.json").split(separator: "\n").first { $0.contains("generation") }.map(
+                String.init) ?? ""
+        }
+
+        /// An alarm and a member that somebody added by hand: nothing is begun, whatever is asked for.
+        func refusesAlarmsAndStrangers() throws {
+            let before = generation()
+            let credentials = ["ca.crt", "client.crt", "client.key"].map { "\(folder)/state/main/client/\($0)" }
+            let first = covey("member", "ls").output.split(separator: "\n").first { $0.hasPrefix("n1 ") }?.split(separator: " ")
+            let id = try #require(first.flatMap { $0.count > 1 ? UInt64($0[1], radix: 16) : nil })
+            let raised = Subprocess.run(
+                "/usr/bin/curl",
+                [
+                    "-s", "--cacert", credentials[0], "--cert", credentials[1], "--key", credentials[2], "-d",
+                    "{\"action\":\"ACTIVATE\",\"memberID\":\"\(id)\",\"alarm\":\"NOSPACE\"}",
+                    endpoint + "/v3/maintenance/alarm",
+                ])
+            #expect(raised.output.contains("NOSPACE"), "\(raised.output)")
+            let alarmed = covey("member", "replace", "n2", "n4")
+            #expect(alarmed.status == 3 && alarmed.output.contains("ALARM: NOSPACE on n"), "\(alarmed.output)")
+            #expect(covey("restart").status == 3)
+            #expect(covey("member", "move-leader", "--override", "ALARM").status == 2, "without a reason")
+            #expect(covey("member", "move-leader", "--override", "MEMBERS", "--reason", "no").status == 2)
+            let moved = covey("member", "move-leader", "--override", "ALARM", "--reason", "it is being dealt with")
+            #expect(moved.status == 0, "\(moved.output)")
+            let record = "--override=ALARM --reason=it is being dealt with"
+            #expect(covey("op", "show").output.contains(record))
+            #expect(text("n1/var/lib/covey-agent/main/journal").contains("move-leader \(record)"))
+            #expect(try etcdctl("alarm", "disarm").status == 0)
+
+            let added = try etcdctl("member", "add", "ghost", "--learner", "--peer-urls", "https://127.0.0.9:9")
+            let words = added.output.split(separator: " ")
+            let ghost = try #require(words.count > 1 && added.status == 0 ? String(words[1]) : nil, "\(added.output)")
+            let haunted = covey("member", "replace", "n2", "n4", "--override", "ALARM", "--reason", "x")
+            #expect(haunted.status == 3 && haunted.output.contains("MEMBERS: member \(ghost) at https://127.0.0.9:9"), "\(haunted.output)")
+            #expect(haunted.output.contains("cannot be overridden"))
+            #expect(try etcdctl("member", "remove", ghost).status == 0)
+            #expect(generation() == before && !before.isEmpty, "nothing was changed")
+        }
+
+        func movesTheLeader() throws {
+            for target in ["n2", "n3"] {
+                let moved = covey("member", "move-leader", "--to", target)
+                #expect(moved.status == 0, "\(moved.output)")
+                let line = covey("member", "ls").output.split(separator: "\n").first { $0.hasPrefix("\(target) ") }
+                #expect(line?.hasSuffix("leader") == true, "\(line ?? "")")
+            }
+            #expect(covey("member", "move-leader", "--to", "n3").output.contains("leads already"))
+            #expect(covey("member", "move-leader", "--to", "n4").status == 2, "no member")
         }
 
         /// Empty without such a file.
@@ -98,6 +163,12 @@ import Testing
         #expect(
             !list.contains("n3 ") && list.split(separator: "\n").filter { $0.contains(" ok ") }.count == 3, "\(list)")
         #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
+        let status = fleet.covey("status")
+        #expect(status.status == 10 && status.output.hasPrefix("main  HEALTHY  voters 3"), "\(status.output)")
+        #expect(status.output.contains("n3 is no member, the inventory calls it a voter"), "\(status.output)")
+        let onHost = Subprocess.run(UpProcess.program, ["status", fleet.folder + "/n4/etc/covey/main/cluster.yaml"])
+        #expect(onHost.status == 10 && onHost.output.contains("n4 is a member"), "\(onHost.output)")
+        try fleet.isWatched()
 
         let restarted = fleet.covey("restart", "--soak", "0s")
         #expect(restarted.status == 0, "\(restarted.output)")

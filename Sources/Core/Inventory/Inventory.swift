@@ -30,6 +30,17 @@ package struct Inventory: Sendable, Equatable {
 
         package var clientURL: String { "https://\(AddressText.inURL(address)):\(clientPort)" }
         package var peerURL: String { "https://\(AddressText.inURL(address)):\(peerPort)" }
+
+        /// A host no inventory has any more: what a ledger or a list of members still says of it.
+        package init(name: String, address: String, clientPort: Int, peerPort: Int) {
+            self.name = name
+            self.address = address
+            role = .spare
+            self.clientPort = clientPort
+            self.peerPort = peerPort
+            metricsPort = 0
+            place = Place(line: 1, column: 1)
+        }
     }
 
     package enum Compaction: Sendable, Equatable {

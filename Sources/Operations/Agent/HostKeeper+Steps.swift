@@ -26,6 +26,7 @@ extension HostKeeper {
                     throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", path))")
                 }
                 Folder.sync(of: path)
+                unsafe unlink(folders.ledgerCopy(header.cluster))
                 return (true, "set aside as \(aside)")
             }
             guard let json = try? JSONValue(parsing: request.ledger), let wanted = Ledger(json),
@@ -48,6 +49,10 @@ extension HostKeeper {
             try perform { () throws(PKIError) in
                 try KeyFile.makeFolder(folders.records(header.cluster))
                 try wanted.save(path)
+                // For who may not look into the records: it holds nothing that is secret.
+                try KeyFile.makeFolder(folders.configuration(header.cluster), mode: 0o755)
+                try KeyFile.write(
+                    Array(PrettyJSON.text(wanted.json).utf8), to: folders.ledgerCopy(header.cluster), mode: 0o644)
             }
             return (true, "\(wanted.state.rawValue), generation \(wanted.generation)")
         }
