@@ -23,7 +23,7 @@ import Testing
                 let port = freePort()
                 if i == 0 { endpoint = "https://\(net).1:\(port)" }
                 text +=
-                    "    \(name): {address: \(net).\(i + 1), client: \(freePort()), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
+                    "    \(name): {address: \(net).\(i + 1), client: \(port), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
             }
             try KeyFile.write(Array(text.utf8), to: folder + "/cluster.yaml", mode: 0o600)
             try KeyFile.makeFolder(folder + "/bin")
@@ -153,7 +153,16 @@ import Testing
         }
         #expect(try fleet.etcdctl("put", "greeting", "hello").output == "OK\n")
 
-        let living = fleet.covey("member", "replace", "n2", "n4")
+        try fleet.refusesAlarmsAndStrangers()
+        try fleet.movesTheLeader()
+
+        fleet.kill("n4")
+        fleet.start("n4", crashAt: "unmask+enable+start/acted")
+        let halfway = fleet.covey("member", "replace", "n2", "n4")
+        try #require(halfway.status == 4, "\(halfway.output)")
+        fleet.kill("n4")
+        fleet.start("n4")
+        let living = fleet.covey("op", "resume")
         try #require(living.status == 0, "\(living.output)")
         fleet.kill("n3")
         #expect(fleet.covey("member", "replace", "n3", "n2").status == 3, "nobody says that it is off")
