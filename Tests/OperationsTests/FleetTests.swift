@@ -14,10 +14,14 @@ import Testing
         /// Of the first host, for clients.
         private(set) var endpoint = ""
 
-        init() throws {
+        /// `server`: of the inventory, when it is not the bundled one.
+        init(server: String = "") throws {
             // Addresses of this test alone: all agents listen on the same port.
             let net = "127.\(Int.random(in: 60..<250)).\(Int.random(in: 1..<250))"
-            var text = "metadata: {name: main}\nspec:\n  supervisor: processes\n  hosts:\n"
+            // Test machines have slow disks and little room.
+            var text =
+                "metadata: {name: main}\nspec:\n  supervisor: processes\n  storage: {maxFsyncP99: 1s, quota: 64MiB}\n"
+                + (server.isEmpty ? "" : "  server: \(server)\n") + "  hosts:\n"
             for (i, name) in hosts.enumerated() {
                 let role = i == 3 ? ", role: spare" : ""
                 let port = freePort()
@@ -186,6 +190,33 @@ import Testing
         #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
         let ended = fleet.covey("decommission", "--cluster", "--confirm", "main")
         #expect(ended.status == 0, "n3 is no member and is not asked: \(ended.output)")
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.etcd35)), arguments: ["3.5.1", "3.4.23"])
+    func `upstream's server is made a cluster, replaced and restarted as ours is`(_ version: String) throws {
+        let program = try #require(version == "3.5.1" ? RealTools.etcd35.map { $0 + "/etcd" } : RealTools.etcd34Server)
+        let fleet = try Fleet(server: "{engine: etcd, program: \(program)}")
+        try #require(fleet.covey("enroll", "--through", "env COVEY_AGENT_ROOT=\(fleet.folder)/HOST").status == 0)
+        for host in fleet.hosts { fleet.start(host) }
+        let made = fleet.covey("apply")
+        try #require(made.status == 0, "\(made.output)\n\(fleet.text("n1/var/lib/covey-agent/main/server.log").suffix(3000))")
+        #expect(try fleet.etcdctl("put", "greeting", "hello").output == "OK\n")
+        let status = fleet.covey("status")
+        #expect(status.status == 0 && status.output.contains(version), "\(status.output)")
+        let living = fleet.covey("member", "replace", "n2", "n4")
+        try #require(living.status == 0, "\(living.output)\n\(fleet.text("n4/var/lib/covey-agent/main/server.log").suffix(3000))")
+        fleet.kill("n3")
+        let dead = fleet.covey("member", "replace", "n3", "n2", "--attest-dead", "n3")
+        try #require(dead.status == 0, "\(dead.output)")
+        let moved = fleet.covey("member", "move-leader", "--to", "n4")
+        #expect(moved.status == 0, "\(moved.output)")
+        let restarted = fleet.covey("restart", "--soak", "0s")
+        #expect(restarted.status == 0, "\(restarted.output)")
+        let renewed = fleet.covey("certs", "renew", "n4")
+        #expect(renewed.status == 0, "\(renewed.output)")
+        #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
+        #expect(fleet.covey("status").output.hasPrefix("main  HEALTHY  voters 3"))
+        #expect(fleet.covey("decommission", "--cluster", "--confirm", "main").status == 0)
     }
 
     @Test func `a bootstrap over data nobody knows is refused, and one that was begun can be given up`() throws {

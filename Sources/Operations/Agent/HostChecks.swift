@@ -15,6 +15,7 @@ extension HostKeeper {
         var answer = AgentPB.DescribeResponse(
             host: host.name, version: ProgramVersion.covey, machineId: firstLine("/etc/machine-id"), kernel: kernel,
             supervisor: backend.name, wallClock: Int64(Clock.wall()))
+        if !request.program.isEmpty { answer.engineVersion = engineVersion(request.program) }
         guard !request.cluster.isEmpty else { return answer }
         try checkName(request.cluster)
         let parent = parentOfData(request)
@@ -34,6 +35,14 @@ extension HostKeeper {
             answer.diskSize = UInt64(room.f_blocks) * UInt64(room.f_frsize)
         }
         if backend.name == "systemd" { checks.append(units) }
+        if !request.program.isEmpty {
+            let version = answer.engineVersion
+            checks.append(
+                check(
+                    "engine.program", version.isEmpty ? .fail : .pass,
+                    "\(request.program): \(version.isEmpty ? "no etcd 3.4 or 3.5 that runs" : version)",
+                    "apt install etcd-server, or name another in spec.server.program"))
+        }
         answer.checks = checks
         return answer
     }

@@ -408,7 +408,7 @@ struct FleetCommand {
             let request = AgentPB.DescribeRequest(
                 cluster: inventory.name, ports: [host.clientPort, host.peerPort].map { UInt64($0) },
                 address: inventory.listenAddress ?? host.address, dataDirectory: inventory.dataDirectory,
-                measureDisk: measuringDisks)
+                measureDisk: measuringDisks, program: inventory.engine.program ?? "")
             do throws(FleetFailure) {
                 let answer: AgentPB.DescribeResponse = try await fleet.agents.call(
                     host.name, RPC.Agent.describe, request, seconds: 30)
