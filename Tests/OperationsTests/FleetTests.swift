@@ -203,6 +203,12 @@ import Testing
         #expect(try fleet.etcdctl("put", "greeting", "hello").output == "OK\n")
         let status = fleet.covey("status")
         #expect(status.status == 0 && status.output.contains(version), "\(status.output)")
+        let page = "http://\(fleet.endpoint.split(separator: "/")[1].split(separator: ":")[0]):2377/metrics"
+        #expect(
+            eventually {
+                let metrics = Subprocess.run("/usr/bin/curl", ["-s", page]).output
+                return metrics.contains("covey_cluster_level{cluster=\"main\"} 0") && metrics.contains("covey_cluster_tolerance{cluster=\"main\"} 1")
+            }, "\(Subprocess.run("/usr/bin/curl", ["-s", page]).output)")
         let living = fleet.covey("member", "replace", "n2", "n4")
         try #require(living.status == 0, "\(living.output)\n\(fleet.text("n4/var/lib/covey-agent/main/server.log").suffix(3000))")
         fleet.kill("n3")

@@ -35,6 +35,8 @@ enum FleetCommands {
                     "supervisor", .text,
                     "Who runs members: systemd or processes. Without it: systemd where it runs the machine.",
                     choices: ["systemd", "processes"]),
+                Option(
+                    "metrics", .text, "HOST:PORT for /metrics; without it the host's address and port 2377; or off."),
             ]),
         Command(
             "enroll", "[HOST...]",
@@ -112,7 +114,10 @@ enum FleetCommands {
     static func perform(_ command: ParsedCommand) -> Int32 {
         let values = command.values
         if command.name == "agent" {
-            return AgentProgram.run(.init(root: values.text("root"), supervisor: values.text("supervisor")))
+            return AgentProgram.run(
+                .init(
+                    root: values.text("root"), supervisor: values.text("supervisor"),
+                    metrics: values.text("metrics")))
         }
         let inventory: InventoryFile
         do throws(InventoryFile.Failure) { inventory = try InventoryFile.read(values.text("file")) } catch {

@@ -67,6 +67,8 @@ struct StatusCommand {
 
     func run(watching: Bool = false) -> Int32 {
         do {
+            // Without a cluster there are no credentials either.
+            if case .local = standpoint { _ = try localLedger() }
             let loop = try EventLoop()
             let screen = StatusScreen(loop, asJSON: asJSON, isWatching: watching)
             // Before any thread is made: they inherit what is blocked.
@@ -93,6 +95,9 @@ struct StatusCommand {
             gateway.stop()
             _ = consume signals
             return screen.code
+        } catch let error as UpCommand.Refused {
+            Output.error("covey status: \(error.text)\n")
+            return error.code
         } catch let error as FleetFailure {
             Output.error("covey status: \(error.text)\n")
             return error.code
