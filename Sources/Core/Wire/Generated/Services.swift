@@ -161,8 +161,7 @@ package enum RPC {
             LeaseRevokeRequest.descriptor, LeaseRevokeResponse.descriptor)
         package static let leaseKeepAlive = MethodDescriptor(
             "/etcdserverpb.Lease/LeaseKeepAlive",
-            LeaseKeepAliveRequest.descriptor, LeaseKeepAliveResponse.descriptor, clientStreams: true,
-            serverStreams: true)
+            LeaseKeepAliveRequest.descriptor, LeaseKeepAliveResponse.descriptor, clientStreams: true, serverStreams: true)
         package static let leaseTimeToLive = MethodDescriptor(
             "/etcdserverpb.Lease/LeaseTimeToLive",
             LeaseTimeToLiveRequest.descriptor, LeaseTimeToLiveResponse.descriptor)

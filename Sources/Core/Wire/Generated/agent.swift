@@ -59,8 +59,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            cluster: String = "", ports: [UInt64] = [], address: String = "", dataDirectory: String = "",
-            measureDisk: Bool = false, program: String = ""
+            cluster: String = "", ports: [UInt64] = [], address: String = "", dataDirectory: String = "", measureDisk: Bool = false,
+            program: String = ""
         ) {
             self.cluster = cluster
             self.ports = ports
@@ -128,8 +128,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            name: String = "", verdict: AgentPB.Check.Verdict = AgentPB.Check.Verdict(rawValue: 0),
-            evidence: String = "", remedy: String = ""
+            name: String = "", verdict: AgentPB.Check.Verdict = AgentPB.Check.Verdict(rawValue: 0), evidence: String = "",
+            remedy: String = ""
         ) {
             self.name = name
             self.verdict = verdict
@@ -182,9 +182,9 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            host: String = "", version: String = "", machineId: String = "", kernel: String = "",
-            supervisor: String = "", wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = "",
-            diskFree: UInt64 = 0, diskSize: UInt64 = 0, syncTime: UInt64 = 0, engineVersion: String = ""
+            host: String = "", version: String = "", machineId: String = "", kernel: String = "", supervisor: String = "",
+            wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = "", diskFree: UInt64 = 0, diskSize: UInt64 = 0,
+            syncTime: UInt64 = 0, engineVersion: String = ""
         ) {
             self.host = host
             self.version = version
@@ -297,8 +297,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            id: String = "", kind: String = "", arguments: [String] = [], owner: String = "", epoch: UInt64 = 0,
-            state: String = "", began: Int64 = 0, changed: Int64 = 0, inventory: String = "", outcome: String = ""
+            id: String = "", kind: String = "", arguments: [String] = [], owner: String = "", epoch: UInt64 = 0, state: String = "",
+            began: Int64 = 0, changed: Int64 = 0, inventory: String = "", outcome: String = ""
         ) {
             self.id = id
             self.kind = kind
@@ -371,8 +371,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            active: String = "", sub: String = "", status: String = "", mainProcess: Int32 = 0, restarts: UInt32 = 0,
-            exitStatus: Int32 = 0, isEnabled: Bool = false, isMasked: Bool = false
+            active: String = "", sub: String = "", status: String = "", mainProcess: Int32 = 0, restarts: UInt32 = 0, exitStatus: Int32 = 0,
+            isEnabled: Bool = false, isMasked: Bool = false
         ) {
             self.active = active
             self.sub = sub
@@ -517,11 +517,10 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            host: String = "", ledger: String = "", identity: String = "", hasData: Bool = false,
-            unit: AgentPB.UnitState? = nil, certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0,
-            operation: AgentPB.Operation? = nil, isPaused: Bool = false, pausedReason: String = "", health: String = "",
-            configurationDigest: String = "", inventoryDigest: String = "", wallClock: Int64 = 0,
-            agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = ""
+            host: String = "", ledger: String = "", identity: String = "", hasData: Bool = false, unit: AgentPB.UnitState? = nil,
+            certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0, operation: AgentPB.Operation? = nil, isPaused: Bool = false,
+            pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
+            wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = ""
         ) {
             self.host = host
             self.ledger = ledger
@@ -912,8 +911,7 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            header: AgentPB.StepHeader? = nil, certificates: [AgentPB.CertificateFile] = [],
-            authorities: [AgentPB.CertificateFile] = []
+            header: AgentPB.StepHeader? = nil, certificates: [AgentPB.CertificateFile] = [], authorities: [AgentPB.CertificateFile] = []
         ) {
             self.header = header
             self.certificates = certificates
