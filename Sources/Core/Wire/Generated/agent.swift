@@ -497,6 +497,7 @@ package enum AgentPB {
         package var inventoryDigest: String = ""
         package var wallClock: Int64 = 0
         package var agentCertificateNotAfter: Int64 = 0
+        package var engine: String = ""
 
         package init() {}
         package init(
@@ -504,7 +505,7 @@ package enum AgentPB {
             unit: AgentPB.UnitState? = nil, certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0,
             operation: AgentPB.Operation? = nil, isPaused: Bool = false, pausedReason: String = "", health: String = "",
             configurationDigest: String = "", inventoryDigest: String = "", wallClock: Int64 = 0,
-            agentCertificateNotAfter: Int64 = 0
+            agentCertificateNotAfter: Int64 = 0, engine: String = ""
         ) {
             self.host = host
             self.ledger = ledger
@@ -521,6 +522,7 @@ package enum AgentPB {
             self.inventoryDigest = inventoryDigest
             self.wallClock = wallClock
             self.agentCertificateNotAfter = agentCertificateNotAfter
+            self.engine = engine
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -541,12 +543,14 @@ package enum AgentPB {
                 case 13: try reader.read(&inventoryDigest)
                 case 14: try reader.read(&wallClock)
                 case 15: try reader.read(&agentCertificateNotAfter)
+                case 30: try reader.read(&engine)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(30, engine)
             writer.field(15, agentCertificateNotAfter)
             writer.field(14, wallClock)
             writer.field(13, inventoryDigest)
@@ -582,6 +586,7 @@ package enum AgentPB {
                 FieldDescriptor(13, "inventory_digest", .string),
                 FieldDescriptor(14, "wall_clock", .int64),
                 FieldDescriptor(15, "agent_certificate_not_after", .int64),
+                FieldDescriptor(30, "engine", .string),
             ])
     }
 
