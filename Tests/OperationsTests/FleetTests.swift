@@ -7,15 +7,20 @@ import TestSupport
 import Testing
 
 @Suite(.serialized) struct FleetTests {
-    private final class Fleet {
+    final class Fleet {
         let folder = temporaryFolder("fleet")
         private var agents: [String: UpProcess] = [:]
         let hosts = ["n1", "n2", "n3", "n4"]
         /// Of the first host, for clients.
         private(set) var endpoint = ""
 
-        /// `server`: of the inventory, when it is not the bundled one.
-        init(server: String = "") throws {
+        /// Without settings.
+        private let plain: String
+
+        func inventory(_ settings: String) -> String { plain + settings }
+
+        /// `server`: of the inventory, when it is not the bundled one; `settings`: more lines of the inventory's `spec`.
+        init(_ settings: String = "", server: String = "") throws {
             // Addresses of this test alone: all agents listen on the same port.
             let net = "127.\(Int.random(in: 60..<250)).\(Int.random(in: 1..<250))"
             // Test machines have slow disks and little room.
@@ -29,7 +34,8 @@ import Testing
                 text +=
                     "    \(name): {address: \(net).\(i + 1), client: \(port), peer: \(freePort()), metrics: \(freePort())\(role)}\n"
             }
-            try KeyFile.write(Array(text.utf8), to: folder + "/cluster.yaml", mode: 0o600)
+            plain = text
+            try KeyFile.write(Array((text + settings).utf8), to: folder + "/cluster.yaml", mode: 0o600)
             try KeyFile.makeFolder(folder + "/bin")
             symlink(UpProcess.program, folder + "/bin/covey")
         }
@@ -54,7 +60,18 @@ import Testing
             #expect(agents[host]?.tells("\(host) listens on") == true)
         }
 
+        func log(_ host: String) -> String { agents[host]?.events ?? "" }
+
         func kill(_ host: String) { agents[host] = nil }
+
+        /// Its member ends with the agent, a moment later.
+        func killWithMember(_ host: String) {
+            kill(host)
+            #expect(
+                eventually {
+                    covey("member", "ls").output.split(separator: "\n").first { $0.hasPrefix(host + " ") }?.contains(" down ") == true
+                })
+        }
 
         func etcdctl(_ words: String...) throws -> Subprocess {
             let tools = try #require(RealTools.etcd35, "run: make deps")
@@ -168,7 +185,7 @@ import Testing
         fleet.start("n4")
         let living = fleet.covey("op", "resume")
         try #require(living.status == 0, "\(living.output)")
-        fleet.kill("n3")
+        fleet.killWithMember("n3")
         #expect(fleet.covey("member", "replace", "n3", "n2").status == 3, "nobody says that it is off")
         let dead = fleet.covey("member", "replace", "n3", "n2", "--attest-dead", "n3")
         try #require(dead.status == 0, "\(dead.output)")
@@ -211,7 +228,7 @@ import Testing
             }, "\(Subprocess.run("/usr/bin/curl", ["-s", page]).output)")
         let living = fleet.covey("member", "replace", "n2", "n4")
         try #require(living.status == 0, "\(living.output)\n\(fleet.text("n4/var/lib/covey-agent/main/server.log").suffix(3000))")
-        fleet.kill("n3")
+        fleet.killWithMember("n3")
         let dead = fleet.covey("member", "replace", "n3", "n2", "--attest-dead", "n3")
         try #require(dead.status == 0, "\(dead.output)")
         let moved = fleet.covey("member", "move-leader", "--to", "n4")

@@ -28,6 +28,9 @@ static inline int covey_print_name(BIO *bio, const X509_NAME *name) {
 // Stacks
 static inline int covey_certificates_count(const STACK_OF(X509) *stack) { return stack ? sk_X509_num(stack) : 0; }
 static inline X509 *covey_certificates_at(const STACK_OF(X509) *stack, int i) { return sk_X509_value(stack, i); }
+static inline STACK_OF(X509) *covey_certificates_new(void) { return sk_X509_new_null(); }
+static inline int covey_certificates_push(STACK_OF(X509) *stack, X509 *certificate) { return sk_X509_push(stack, certificate); }
+static inline void covey_certificates_free(STACK_OF(X509) *stack) { sk_X509_free(stack); }
 static inline GENERAL_NAMES *covey_alternative_names(const X509 *certificate) {
     return (GENERAL_NAMES *)X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
 }

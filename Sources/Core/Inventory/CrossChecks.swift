@@ -158,11 +158,27 @@ extension Inventory {
                     "\(DurationText.format(authority.lifetime)) is less than two lives of a certificate",
                     "at least \(DurationText.format(2 * leafLifetime))"))
         }
+        for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)] {
+            found += holders(authority.holders, "spec.tls.\(name).key.holders")
+        }
         for name in extraNames.keys.sorted() where !hosts.contains(where: { $0.name == name }) {
             found.append(
                 problem(
                     "spec.tls.leaf.extraSANs.\(name)", "there is no host \(name)",
                     "hosts: " + hosts.map(\.name).joined(separator: ", ")))
+        }
+        return found
+    }
+
+    private func holders(_ names: [String], _ path: String) -> [Problem] {
+        var found: [Problem] = []
+        var seen: Set<String> = []
+        for name in names {
+            if !seen.insert(name).inserted { found.append(problem(path, "names \(name) twice", "once is enough")) }
+            if !hosts.contains(where: { $0.name == name }) {
+                found.append(
+                    problem(path, "there is no host \(name)", "hosts: " + hosts.map(\.name).joined(separator: ", ")))
+            }
         }
         return found
     }

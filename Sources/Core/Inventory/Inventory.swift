@@ -62,6 +62,8 @@ package struct Inventory: Sendable, Equatable {
     package struct Authority: Sendable, Equatable {
         /// Nanoseconds, as all durations here.
         package var lifetime: Int64
+        /// Hosts that issue in its name, in the order they are asked.
+        package var holders: [String] = []
     }
 
     package var name: String
@@ -172,15 +174,12 @@ extension Inventory {
         memoryMinBytes = spec.integer("limits.memoryMin")
         memoryMaxBytes = spec.integerIfAny("limits.memoryMax")
         openFilesMax = spec.integer("limits.openFiles")
-        peerCA = Authority(lifetime: spec.integer("tls.peerCA.lifetime"))
-        clientCA = Authority(lifetime: spec.integer("tls.clientCA.lifetime"))
+        peerCA = Authority(spec, "tls.peerCA")
+        clientCA = Authority(spec, "tls.clientCA")
         leafLifetime = spec.integer("tls.leaf.lifetime")
         renewAt = spec.fraction("tls.leaf.renewAt")
         extraNames = Dictionary(
-            uniqueKeysWithValues: (spec.find("tls.leaf.extraSANs")?.members ?? []).map { member in
-                guard case .list(let names) = member.value.content else { return (member.name, []) }
-                return (member.name, names.map(\.shown))
-            })
+            uniqueKeysWithValues: (spec.find("tls.leaf.extraSANs")?.members ?? []).map { ($0.name, $0.value.texts("")) })
         minimumTLS = spec.text("tls.minVersion")
         logLevel = spec.text("log.level")
         logFormat = spec.text("log.format")
@@ -203,6 +202,13 @@ extension Inventory.Host {
         peerPort = port("peer")
         metricsPort = port("metrics")
         place = member.value.place ?? Place(line: 1, column: 1)
+    }
+}
+
+extension Inventory.Authority {
+    fileprivate init(_ spec: Resolved, _ path: String) {
+        lifetime = spec.integer(path + ".lifetime")
+        holders = spec.texts(path + ".key.holders")
     }
 }
 

@@ -87,6 +87,11 @@ package struct Resolved: Sendable, Equatable {
     func textIfAny(_ path: String) -> String? {
         if case .text(let value)? = find(path)?.content { value } else { nil }
     }
+    /// Of a list; its own with an empty path.
+    func texts(_ path: String) -> [String] {
+        guard case .list(let values)? = find(path)?.content else { return [] }
+        return values.map(\.shown)
+    }
     func integer(_ path: String) -> Int64 {
         guard let value = integerIfAny(path) else { unreachable("\(path) is a number") }
         return value

@@ -165,6 +165,16 @@ package enum Schema {
             Setting(
                 "lifetime", .duration(DurationText.day...30 * 365 * DurationText.day), default: "10y",
                 "How long the authority for \(whom) is valid."),
+            Setting(
+                "key",
+                .record([
+                    Setting(
+                        "holders", .list(.text(.name), countMax: 7), becomes: "an issuing authority in the agent's folder",
+                        """
+                        Hosts whose agents issue certificates for the others, so that these renew by themselves. Each makes a key of \
+                        its own; the authority's key stays with the operator. Without holders: covey certs renew.
+                        """)
+                ]), "Who may issue in its name."),
         ]
     }
 

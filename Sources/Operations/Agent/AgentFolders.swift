@@ -1,6 +1,7 @@
 // Where an agent keeps what, below `root`, which is `/` but for tests and machines shared by several agents.
 //
 //     /etc/covey/agent/                 identity: agent.crt, agent.key, ca.crt, host.json
+//     /etc/covey/agent/authorities/CLUSTER/   client.crt, client.key, peer.crt, peer.key: of a holder
 //     /etc/covey/CLUSTER/               cluster.yaml, server.yaml, ledger.json (a copy), tls -> tls-GENERATION
 //     /var/lib/covey-agent/CLUSTER/     ledger.json, operation.json, journal
 //     /var/lib/covey/CLUSTER            the member's data; beside it CLUSTER.identity.json and quarantine/
@@ -25,11 +26,15 @@ struct AgentFolders: Sendable, Equatable {
     /// What `covey status` on the host reads; the agent itself does not.
     func ledgerCopy(_ cluster: String) -> String { configuration(cluster) + "/ledger.json" }
     func tls(_ cluster: String) -> String { configuration(cluster) + "/tls" }
+    /// Made by the agent itself, beside what an operator's operation makes.
+    func renewedTLS(_ cluster: String) -> String { configuration(cluster) + "/tls-renewed" }
+    func authorities(_ cluster: String) -> String { identity + "/authorities/" + cluster }
     func nextTLS(_ cluster: String) -> String { configuration(cluster) + "/tls-next" }
 
     func records(_ cluster: String) -> String { "\(state)/\(cluster)" }
     func ledger(_ cluster: String) -> String { records(cluster) + "/ledger.json" }
     func operation(_ cluster: String) -> String { records(cluster) + "/operation.json" }
+    func leafProof(_ cluster: String) -> String { records(cluster) + "/unproven-certificates.json" }
     func journal(_ cluster: String) -> String { records(cluster) + "/journal" }
 
     /// Of the inventory in effect on this host, or the usual one.

@@ -38,6 +38,8 @@ final class AgentProgram {
     private var listener: Listener?
     private var signals: SignalWatch?
     private var status = ""
+    /// Clusters whose certificates are being renewed by this agent.
+    private var renewing: Set<String> = []
 
     static func run(_ settings: Settings) -> Int32 {
         do {
@@ -171,7 +173,9 @@ final class AgentProgram {
                     cluster: name,
                     port: keeper.storedInventory(name)?.hosts.first { $0.name == keeper.host.name }?.metricsPort,
                     unit: (try? keeper.backend.state(name)) ?? AgentPB.UnitState(active: "unknown"),
-                    operation: keeper.lastOperation(name))
+                    operation: keeper.lastOperation(name), certificates: keeper.certificateNews(name),
+                    renewal: keeper.renewalOrder(name), proof: keeper.openProof(name),
+                    inventory: keeper.storedInventory(name))
             }
             mailbox.post { box.value?.saw(members) }
         }
@@ -183,6 +187,26 @@ final class AgentProgram {
         var port: Int?
         var unit: AgentPB.UnitState
         var operation: AgentPB.Operation?
+        var certificates: CertificateNews?
+        var renewal: RenewalOrder?
+        var proof: LeafProof?
+        var inventory: Inventory?
+    }
+
+    /// One renewal of a cluster's certificates at a time; what was switched and not proven comes first.
+    private func renew(_ member: Seen) {
+        guard member.renewal != nil || member.proof != nil, renewing.insert(member.cluster).inserted else { return }
+        let work = LeafRenewal(service: service, folders: keeper.folders, host: keeper.host.name)
+        let box = Weak(self)
+        let mailbox = loop.mailbox
+        Task {
+            if let proof = member.proof, let inventory = member.inventory {
+                await work.goOn(proof, inventory)
+            } else if let order = member.renewal {
+                await work.run(order)
+            }
+            mailbox.post { box.value?.renewing.remove(member.cluster) }
+        }
     }
 
     private func saw(_ members: [Seen]) {
@@ -200,7 +224,9 @@ final class AgentProgram {
             if let operation = member.operation, operation.state == "open" {
                 text += ", op \(operation.kind) under way"
             }
+            if let news = member.certificates, news.level > .good { text += ", \(news.text)" }
             parts.append(text)
+            renew(member)
         }
         let text = parts.isEmpty ? "\(keeper.host.name) ready, no member" : parts.joined(separator: " · ")
         guard text != status else { return }

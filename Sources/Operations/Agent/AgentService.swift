@@ -13,6 +13,8 @@ final class AgentService: @unchecked Sendable {
     private let keeper: HostKeeper
     private let work = BlockingQueue<@Sendable () -> Void>()
     private let mailbox: Mailbox
+    /// A thread each, for as long as a handshake takes.
+    private static let edgesMax = 32
     /// Of each cluster's member, as its own health page says; on the loop.
     var health: [String: String] = [:]
 
@@ -36,6 +38,13 @@ final class AgentService: @unchecked Sendable {
     func onHost(_ body: @escaping @Sendable (HostKeeper) -> Void) {
         let keeper = Borrowed(keeper)
         work.push { body(keeper.value) }
+    }
+
+    /// As above, for who waits without blocking.
+    func host<Value: Sendable>(_ body: @escaping @Sendable (HostKeeper) -> Value) async -> Value {
+        await withCheckedContinuation { continuation in
+            onHost { keeper in continuation.resume(returning: body(keeper)) }
+        }
     }
 
     private func route(_ router: GRPCRouter) {
@@ -70,6 +79,7 @@ final class AgentService: @unchecked Sendable {
             keeper, request throws(GRPCStatus) in
             try keeper.installCertificates(request)
         }
+        routeCertificates(router)
         add(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request throws(GRPCStatus) in
             try keeper.render(request)
         }
@@ -84,6 +94,39 @@ final class AgentService: @unchecked Sendable {
             return AgentPB.ReadJournalResponse(
                 records: StepJournal.tail(keeper.folders.journal(request.cluster), Int(min(request.limit, 1000))),
                 damage: keeper.journalDamage(request.cluster))
+        }
+    }
+
+    private func routeCertificates(_ router: GRPCRouter) {
+        router.unary(RPC.Agent.issueCertificates.path) { [unowned self] context, message in
+            let type = AgentPB.IssueCertificatesRequest.self
+            guard let request = admit(context, message, type, forAgents: true) else { return }
+            let caller = context.peer.commonName ?? ""
+            run(context.call) { keeper throws(GRPCStatus) in try keeper.issueCertificates(request, caller: caller) }
+        }
+        router.unary(RPC.Agent.shakeHands.path) { [unowned self] context, message in
+            guard let request = admit(context, message, AgentPB.ShakeHandsRequest.self, forAgents: true) else { return }
+            guard isPlainName(request.cluster), request.edges.count <= Self.edgesMax else {
+                let text = "a cluster, and at most \(Self.edgesMax) edges at a time"
+                server.finish(context.call, GRPCStatus(.invalidArgument, text))
+                return
+            }
+            let folder = keeper.folders.tls(request.cluster)
+            let (call, mailbox) = (context.call, mailbox)
+            Task {
+                let answer = AgentPB.ShakeHandsResponse(handshakes: await EdgeCheck.shake(request.edges, folder))
+                var bytes: [UInt8] = []
+                answer.append(to: &bytes)
+                let message = bytes
+                mailbox.post { [self] in server.reply(call, message) }
+            }
+        }
+        add(router, RPC.Agent.requestAuthority, AgentPB.AuthorityRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.requestAuthority(request)
+        }
+        add(router, RPC.Agent.installAuthority, AgentPB.InstallAuthorityRequest.self) {
+            keeper, request throws(GRPCStatus) in
+            try keeper.installAuthority(request)
         }
     }
 

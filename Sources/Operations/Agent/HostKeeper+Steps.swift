@@ -115,23 +115,28 @@ extension HostKeeper {
             let folder = folders.configuration(header.cluster)
             try switchLink("\(folder)/tls", to: generation, after: (next, "\(folder)/\(generation)"))
             try linkClientFiles(header.cluster)
+            renewals[header.cluster, default: RenewalState()].failure = nil
+            removeOldGenerations(header.cluster)
             return (true, "serial \(serial)")
         }
     }
 
     /// Readers see the old files or the new ones, never half of each.
-    private func switchLink(_ link: String, to target: String, after move: (from: String, to: String))
-        throws(GRPCStatus)
-    {
-        func check(_ result: Int32, _ what: String, _ path: String) throws(GRPCStatus) {
-            if result != 0 { throw GRPCStatus(.failedPrecondition, "\(host.name): \(SystemError(what, path))") }
-        }
+    func switchLink(_ link: String, to target: String, after move: (from: String, to: String)) throws(GRPCStatus) {
         try check(unsafe rename(move.from, move.to), "rename", move.from)
+        try pointLink(link, to: target)
+    }
+
+    func pointLink(_ link: String, to target: String) throws(GRPCStatus) {
         let temporary = link + ".new"
         unsafe unlink(temporary)
         try check(unsafe symlink(target, temporary), "link", temporary)
         try check(unsafe rename(temporary, link), "rename", temporary)
         Folder.sync(of: link)
+    }
+
+    private func check(_ result: Int32, _ what: String, _ path: String) throws(GRPCStatus) {
+        if result != 0 { throw GRPCStatus(.failedPrecondition, "\(host.name): \(SystemError(what, path))") }
     }
 
     /// `covey status` looks here for what it shows members.
@@ -148,7 +153,7 @@ extension HostKeeper {
         }
     }
 
-    private func giveAll(_ folder: String) throws(GRPCStatus) {
+    func giveAll(_ folder: String) throws(GRPCStatus) {
         try give(folder)
         for name in ["server", "peer", "client"] {
             for ending in ["crt", "key"] where KeyFile.exists("\(folder)/\(name).\(ending)") {

@@ -20,11 +20,21 @@ final class HostKeeper {
     let host: HostRecord
     let backend: any ServiceBackend
     private var journals: [String: StepJournal] = [:]
+    /// By cluster: attempts of the agent to renew certificates, and whose turn it is to have them issued here.
+    var renewals: [String: RenewalState] = [:]
+    var turns: [String: RenewalTurns] = [:]
     /// Owner of what the server reads; nil where everything is one user's.
     let serverOwner: (user: UInt32, group: UInt32)?
 
-    init(_ folders: AgentFolders, _ host: HostRecord, _ backend: any ServiceBackend) {
+    /// Seconds since 1970.
+    private let time: () -> Int64
+
+    init(
+        _ folders: AgentFolders, _ host: HostRecord, _ backend: any ServiceBackend,
+        time: @escaping () -> Int64 = { Int64(Clock.wall() / 1_000_000_000) }
+    ) {
         self.folders = folders
+        self.time = time
         self.host = host
         self.backend = backend
         serverOwner = geteuid() == 0 && backend.name == "systemd" ? Self.user("covey") : nil
@@ -47,7 +57,7 @@ final class HostKeeper {
         seen.hasData = KeyFile.exists(folders.data(cluster, inventory) + "/member")
         seen.engine = DataFolder.engine(folders.data(cluster, inventory))
         seen.unit = try perform { () throws(BackendError) in try backend.state(cluster) }
-        seen.certificates = certificates(cluster)
+        seen.certificates = certificates(cluster, inventory)
         let operation = lastOperation(cluster)
         seen.epoch = operation?.epoch ?? 0
         seen.operation = operation
@@ -57,6 +67,8 @@ final class HostKeeper {
         seen.inventoryDigest = inventory?.digest.hex ?? ""
         seen.configurationDigest = digest(folders.configuration(cluster) + "/server.yaml")
         seen.wallClock = Int64(Clock.wall())
+        seen.authorities = heldAuthorities(cluster)
+        seen.renewal = renewalText(cluster)
         seen.agentCertificateNotAfter = (try? Certificate.load(folders.certificate).first?.notAfter) ?? 0
         return seen
     }
@@ -95,13 +107,17 @@ final class HostKeeper {
         folders.data(cluster, inventory) + ".identity.json"
     }
 
-    private func certificates(_ cluster: String) -> [AgentPB.CertificateState] {
-        ["server", "peer", "client"].compactMap { name in
-            // A certificate that cannot be read is as good as none.
-            guard let leaf = try? Certificate.load("\(folders.tls(cluster))/\(name).crt").first else { return nil }
-            return AgentPB.CertificateState(
-                name: name, serial: Hexadecimal.encode(leaf.serial), issuer: leaf.issuer, notBefore: leaf.notBefore,
-                notAfter: leaf.notAfter, fingerprint: Hexadecimal.encode(leaf.fingerprint))
+    private func certificates(_ cluster: String, _ inventory: Inventory?) -> [AgentPB.CertificateState] {
+        guard let inventory, KeyFile.exists(folders.tls(cluster)) else { return [] }
+        return leaves(cluster, inventory).map { leaf in
+            var state = AgentPB.CertificateState(name: leaf.kind.rawValue, problem: leaf.problem ?? "", due: leaf.due)
+            guard let certificate = leaf.certificate else { return state }
+            state.serial = Hexadecimal.encode(certificate.serial)
+            state.issuer = certificate.issuer
+            state.notBefore = certificate.notBefore
+            state.notAfter = certificate.notAfter
+            state.fingerprint = Hexadecimal.encode(certificate.fingerprint)
+            return state
         }
     }
 
@@ -231,7 +247,7 @@ final class HostKeeper {
         }
     }
 
-    private func note(_ cluster: String, _ record: StepJournal.Record) throws(GRPCStatus) {
+    func note(_ cluster: String, _ record: StepJournal.Record) throws(GRPCStatus) {
         let path = folders.journal(cluster)
         if journals[cluster] == nil {
             try perform { () throws(PKIError) in
@@ -249,8 +265,7 @@ final class HostKeeper {
         (try? StepJournal(folders.journal(cluster)))?.damage ?? ""
     }
 
-    private func tell(_ header: AgentPB.StepHeader, _ name: String, _ result: String, _ evidence: String, priority: Int)
-    {
+    private func tell(_ header: AgentPB.StepHeader, _ name: String, _ result: String, _ evidence: String, priority: Int) {
         let text = "op \(header.operation) \(name): \(result)\(evidence.isEmpty ? "" : ", \(evidence)")"
         Output.error("\(EventLines.time(Clock.wall()))  \(header.cluster)  \(text)\n")
         JournalRecord.send(
@@ -262,14 +277,14 @@ final class HostKeeper {
     }
 
     /// Drills end the process here: COVEY_AGENT_CRASH=render/intent.
-    private func crashPoint(_ point: String) {
+    func crashPoint(_ point: String) {
         guard let wanted = unsafe getenv("COVEY_AGENT_CRASH"), unsafe String(cString: wanted) == point else { return }
         kill(getpid(), SIGKILL)
     }
 
     // MARK: Helpers
 
-    var now: Int64 { Int64(Clock.wall() / 1_000_000_000) }
+    var now: Int64 { time() }
 
     func checkName(_ cluster: String) throws(GRPCStatus) {
         guard isPlainName(cluster) else { throw GRPCStatus(.invalidArgument, "\"\(cluster)\" is no name of a cluster") }
@@ -297,6 +312,10 @@ enum MessageID {
     static let identityGuard = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a12"
     static let agentReady = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a13"
     static let healthChanged = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a14"
+    static let certificatesAge = "b1f4d6a07c3e4f52a9c81e0d35f7a201"
+    static let certificatesRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a202"
+    static let certificatesNotRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a203"
+    static let certificatesIssued = "b1f4d6a07c3e4f52a9c81e0d35f7a204"
 }
 
 /// Who this host is, written when it joined.

@@ -49,6 +49,7 @@ extension Fleet {
             try await self.writeLedger(held, ledger, to: names + spares)
             try await self.render(held, names + spares)
         }
+        _ = await distributeAuthorities(held)
     }
 
     /// Hosts whose agents answer and that run no member: they know the ledger too.

@@ -49,8 +49,8 @@ extension Fleet {
                 voter.certificates = Dictionary(
                     agent.certificates.map { ($0.name, $0.notAfter - now) }, uniquingKeysWith: { min($0, $1) })
                 if view.isHealthy, let serial = agent.certificates.first(where: { $0.name == "server" })?.serial {
-                    let shown = ServerCertificateProbe(folder: folder).serial(host.address, host.clientPort)
-                    voter.showsItsCertificate = shown == serial
+                    let shown = try? folder.probe.shake(host.address, host.clientPort, name: host.address, confirmed: false)
+                    voter.showsItsCertificate = shown.map { Hexadecimal.encode($0.serial) } == serial
                 }
             }
             facts.voters[host.name] = voter

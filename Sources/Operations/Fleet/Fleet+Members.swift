@@ -33,6 +33,7 @@ extension Fleet {
         }
         ledger.take(inventory)
         try await publish(ledger, held)
+        _ = await distributeAuthorities(held)
     }
 
     /// Every host that answers gets the ledger and the files; a host that does not gets them with the next change.

@@ -5,7 +5,6 @@ import Foundations
 import GRPC
 import Inventory
 import Linux
-import TLSEngine
 import Wire
 
 extension Fleet {
@@ -73,18 +72,7 @@ extension Fleet {
             try await progress.run("renew \(name)", "the member shows the new certificate") {
                 () async throws(FleetFailure) in
                 try await self.certify(held, [name])
-                guard
-                    let serial = await self.agents.observe([name], self.cluster)[name]?.certificates.first(where: {
-                        $0.name == "server"
-                    })?.serial
-                else { throw FleetFailure(code: 4, text: "\(name) does not tell its certificates") }
-                let host = try self.host(name)
-                let probe = ServerCertificateProbe(folder: self.folder)
-                try await self.wait(
-                    seconds: 30, "\(name) goes on showing its old certificate", every: .milliseconds(300)
-                ) {
-                    probe.serial(host.address, host.clientPort) == serial
-                }
+                try await self.proveCertificates(name)
             }
         }
     }

@@ -21,7 +21,7 @@ struct FleetCommand {
     let file: InventoryFile
     let startedAt = Clock.monotonic()
 
-    private var inventory: Inventory { file.inventory }
+    var inventory: Inventory { file.inventory }
 
     func run() -> Int32 {
         do {
@@ -72,7 +72,11 @@ struct FleetCommand {
             case "member move-leader": return try await moveLeader(fleet)
             case "restart": return try await restart(fleet, words, try overrides(), resuming: nil)
             case "certs renew": return try await renew(fleet)
+            case "certs repair": return try await repair(fleet)
+            case "certs verify": return try await verify(fleet)
             case "certs ls": return await certificates(fleet)
+            case "ca ls": return await listAuthorities(fleet)
+            case "ca distribute": return try await distributeAuthorities(fleet)
             case "preflight": return try await preflight(fleet)
             case "doctor": return try await doctor(fleet)
             case "pause": return try await pause(fleet, true)
@@ -92,7 +96,7 @@ struct FleetCommand {
     // MARK: The frame
 
     /// Claims, acts, releases. What stops midway keeps its claim, so that nothing else begins before it has been dealt with.
-    private func held(
+    func held(
         _ fleet: Fleet, _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil,
         needsAll: Bool = false,
         _ act: (Fleet.Held) async throws(FleetFailure) -> Void
@@ -129,8 +133,7 @@ struct FleetCommand {
         return wish
     }
 
-    private func decide(_ wish: ChangePlan.Wish, _ fleet: Fleet, _ view: Fleet.View) throws(FleetFailure) -> ChangePlan
-    {
+    private func decide(_ wish: ChangePlan.Wish, _ fleet: Fleet, _ view: Fleet.View) throws(FleetFailure) -> ChangePlan {
         do throws(ChangePlan.Refusal) { return try ChangePlan.decide(wish, fleet.seen(view)) } catch {
             throw FleetFailure(code: 3, text: "refused, nothing was changed.\n\(error)")
         }
@@ -335,6 +338,14 @@ struct FleetCommand {
             return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in
                 try await fleet.renewCertificates(held, names)
             }
+        case "repair":
+            return try await held(fleet, "repair", names, resuming: operation) { held throws(FleetFailure) in
+                try await fleet.repairCertificates(held, names)
+            }
+        case "ca":
+            return try await held(fleet, "ca", names, resuming: operation) { held async throws(FleetFailure) in
+                _ = await fleet.distributeAuthorities(held)
+            }
         default: return try await giveUp(operation, fleet)
         }
     }
@@ -358,46 +369,6 @@ struct FleetCommand {
         try await held(fleet, on ? "pause" : "resume", []) { held throws(FleetFailure) in
             try await fleet.control(held, held.hosts, [on ? .pause : .resume], reason: on ? values.text("reason") : "")
         }
-    }
-
-    // MARK: Certificates
-
-    private func renew(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
-        let view = await fleet.look()
-        guard let ledger = view.ledger else { throw FleetFailure(code: 3, text: "there is no cluster yet") }
-        let names = words.isEmpty ? ledger.members.map(\.name) : words
-        for name in names where view.agents[name] == nil {
-            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was renewed")
-        }
-        return try await held(fleet, "certs", names) { held throws(FleetFailure) in
-            try await fleet.renewCertificates(held, names)
-        }
-    }
-
-    private func certificates(_ fleet: Fleet) async -> Int32 {
-        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
-        let now = Int64(Clock.wall() / 1_000_000_000)
-        var rows = [["HOST", "CERTIFICATE", "RESIDUAL TIME", "SERIAL", "AUTHORITY"]]
-        func left(_ end: Int64) -> String { end > now ? ClusterReport.age(end - now) : "EXPIRED" }
-        for host in inventory.hosts {
-            guard let agent = seen[host.name] else {
-                rows.append([host.name, "(agent does not answer)", "-", "-", "-"])
-                continue
-            }
-            for leaf in agent.certificates {
-                rows.append([host.name, leaf.name, left(leaf.notAfter), String(leaf.serial.prefix(16)), leaf.issuer])
-            }
-            rows.append([host.name, "agent", left(agent.agentCertificateNotAfter), "-", "agent CA"])
-        }
-        for (name, authority) in [
-            ("agent CA", fleet.authorities.agents), ("client CA", fleet.authorities.clients),
-            ("peer CA", fleet.authorities.peers),
-        ] {
-            let leaf = authority.certificate
-            rows.append(["-", name, left(leaf.notAfter), String(Hexadecimal.encode(leaf.serial).prefix(16)), "itself"])
-        }
-        Output.data(Columns.text(rows))
-        return 0
     }
 
     // MARK: Checks
@@ -462,12 +433,7 @@ struct FleetCommand {
                 member.name, "member.health", health?.isHealthy == true, health.map { "\($0.health)" } ?? "not asked",
                 "journalctl -u covey-server@\(inventory.name)")
             guard let agent = view.agents[member.name] else { continue }
-            for leaf in agent.certificates {
-                add(
-                    member.name, "certs.\(leaf.name)", leaf.notAfter - now > 7 * 86_400,
-                    leaf.notAfter > now ? "good for \(ClusterReport.age(leaf.notAfter - now))" : "expired",
-                    "covey certs renew \(member.name)", warn: leaf.notAfter > now)
-            }
+            found += certificateChecks(fleet, member.name, agent, now).map { (member.name, $0) }
             add(
                 member.name, "inventory", agent.inventoryDigest == inventory.digest.hex,
                 "digest \(agent.inventoryDigest.prefix(12))",

@@ -78,6 +78,27 @@ enum FleetCommands {
                 Command("ls", "", "how long certificates are good for", options: usual),
                 Command(
                     "renew", "[HOST...]", "new keys and certificates, host by host, without a restart", options: usual),
+                Command(
+                    "repair", "[HOST...]", "renew what has expired or is wrong, host by host",
+                    description: """
+                        Works over the agents' own channel, so neither a quorum nor one good certificate is needed. Without words: the
+                        hosts whose agents say that something is wrong.
+                        """, options: usual),
+                Command(
+                    "verify", "", "handshakes from every host to every port of every other",
+                    description: "Exit codes: 0 all succeed, 1 some do not.", options: usual),
+            ]),
+        Command(
+            "ca", "", "authorities",
+            commands: [
+                Command("ls", "", "the cluster's authorities, and the hosts that issue in their name", options: usual),
+                Command(
+                    "distribute", "",
+                    "give the holders the inventory names an issuing authority each, and take it from others",
+                    description: """
+                        Each holder makes a key of its own, which the operator's authority certifies over the agents' mutual TLS. The
+                        authorities' own keys stay here. Every `covey apply` that changes something does this, too.
+                        """, options: usual),
             ]),
         Command("preflight", "", "what stands in the way of running members on the hosts", options: usual),
         Command("doctor", "", "everything that is not as it should be, and what to do about it", options: usual),

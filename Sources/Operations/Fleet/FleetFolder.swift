@@ -100,25 +100,27 @@ struct FleetAuthorities {
         guard request.commonName == host.name else {
             throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(host.name)")
         }
-        func profile(_ name: String, _ hosts: [String], _ usages: [CertificateProfile.Usage]) -> CertificateProfile {
-            var seen: Set<String> = []
-            return CertificateProfile(
-                commonName: name, organizations: [inventory.name], hosts: hosts.filter { seen.insert($0).inserted },
-                usages: usages, now: now, validitySeconds: inventory.leafLifetime / Self.second)
+        guard let kind = LeafKind(rawValue: kind) else {
+            throw .malformedRequest(reason: "there are no certificates of kind \(kind)")
         }
-        switch kind {
-        case "server":
-            let names =
-                [host.address, host.name, "localhost", "127.0.0.1", "::1"] + (inventory.extraNames[host.name] ?? [])
-            return try clients.issue(profile(host.name, names, [.server, .client]), for: request)
-        case "peer":
-            // Members check where they are dialled from; on a machine that is several hosts that is always 127.0.0.1.
-            let more = AddressText.isLoopback(host.address) ? ["127.0.0.1"] : []
-            return try peers.issue(
-                profile(host.name, [host.address, host.name] + more, [.server, .client]), for: request)
-        case "client": return try clients.issue(profile("covey-health", [], [.client]), for: request)
-        default: throw .malformedRequest(reason: "there are no certificates of kind \(kind)")
+        return try root(kind.authority).issue(kind.profile(host, inventory, now: now), for: request)
+    }
+
+    func root(_ role: AuthorityRole) -> CertificateAuthority { role == .client ? clients : peers }
+
+    /// For a host that issues in the root's name, for leaves only and as long as the root lives.
+    func issueAuthority(_ role: AuthorityRole, _ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {
+        let request = try SigningRequest(pem: pem)
+        guard request.commonName == host.name else {
+            throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(host.name)")
         }
+        let root = root(role)
+        var profile = CertificateProfile(
+            commonName: "\(inventory.name) \(role.rawValue) CA of \(host.name)", organizations: [inventory.name], usages: [],
+            isAuthority: true, now: now, validitySeconds: 0)
+        profile.pathLength = 0
+        profile.notAfter = root.certificate.notAfter
+        return try root.issue(profile, for: request)
     }
 
     func issueAgent(_ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {

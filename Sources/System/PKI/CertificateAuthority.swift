@@ -18,6 +18,8 @@ package struct CertificateProfile: Sendable, Equatable {
     package var hosts: [String] = []
     package var usages: [Usage] = [.server, .client]
     package var isAuthority = false
+    /// How many authorities may stand between this one and a leaf; nil: any number.
+    package var pathLength: Int?
     /// Seconds since 1970.
     package var notBefore: Int64
     package var notAfter: Int64
@@ -141,7 +143,7 @@ enum CertificateBuilder {
         _ profile: CertificateProfile, hasIssuer: Bool
     ) throws(PKIError) -> [(Int32, String)] {
         var all: [(Int32, String)] = [
-            (NID_basic_constraints, profile.isAuthority ? "critical,CA:TRUE" : "critical,CA:FALSE"),
+            (NID_basic_constraints, basicConstraints(profile)),
             (NID_key_usage, keyUsage(profile)),
             (NID_subject_key_identifier, "hash"),
         ]
@@ -151,6 +153,11 @@ enum CertificateBuilder {
         }
         if !profile.hosts.isEmpty { all.append((NID_subject_alt_name, try alternativeNames(profile.hosts))) }
         return all
+    }
+
+    private static func basicConstraints(_ profile: CertificateProfile) -> String {
+        guard profile.isAuthority else { return "critical,CA:FALSE" }
+        return "critical,CA:TRUE" + (profile.pathLength.map { ",pathlen:\($0)" } ?? "")
     }
 
     private static func keyUsage(_ profile: CertificateProfile) -> String {
@@ -167,12 +174,14 @@ enum CertificateBuilder {
             if let address = IPText.parse(host) {
                 parts.append("IP:\(IPText.format(address))")
             } else {
-                let allowed = !host.isEmpty && host.utf8.allSatisfy { byte in
-                    switch byte {
-                    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f, 0x2a: true
-                    default: false
+                let allowed =
+                    !host.isEmpty
+                    && host.utf8.allSatisfy { byte in
+                        switch byte {
+                        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f, 0x2a: true
+                        default: false
+                        }
                     }
-                }
                 guard allowed else { throw .library(what: "host \"\(host)\"", reason: "is no DNS name and no IP address") }
                 parts.append("DNS:\(host)")
             }

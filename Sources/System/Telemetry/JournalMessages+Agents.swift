@@ -43,5 +43,39 @@ extension JournalMessage {
 
                 The whole cluster: covey status; what to do about it: covey doctor
                 """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a201", text: "agent: age of certificates",
+            subject: "Certificates of cluster @COVEY_CLUSTER@ on @COVEY_MEMBER@ come to their end, or are good again",
+            explanation: """
+                From the time a certificate is due until it is renewed the agent says so, louder in the last tenth of its life.
+
+                All at a glance: covey certs ls. New ones: covey certs renew @COVEY_MEMBER@; when they have expired: covey certs
+                repair @COVEY_MEMBER@. So that they renew by themselves, name holders in the inventory: spec.tls.peerCA.key.holders
+                and spec.tls.clientCA.key.holders.
+                """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a202", text: "agent: certificates renewed",
+            subject: "Certificates of cluster @COVEY_CLUSTER@ on @COVEY_MEMBER@ are new",
+            explanation: """
+                The agent made new keys, had them certified, and saw the new certificates on the ports of its member.
+
+                Nothing needs to be done.
+                """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a203", text: "agent: certificates not renewed",
+            subject: "Certificates of cluster @COVEY_CLUSTER@ on @COVEY_MEMBER@ were not renewed",
+            explanation: """
+                The message says why. The old certificates are in use, and the agent tries again every few minutes.
+
+                A holder that holds nothing gets an authority by: covey ca distribute. By hand: covey certs renew @COVEY_MEMBER@
+                """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a204", text: "agent: certificates issued",
+            subject: "Certificates of @COVEY_MEMBER@ were issued for cluster @COVEY_CLUSTER@",
+            explanation: """
+                This host holds an authority of the cluster, and an agent asked it for certificates of its own host.
+
+                Nothing needs to be done.
+                """),
     ]
 }

@@ -36,6 +36,27 @@ package enum RPC {
         package static let readJournal = MethodDescriptor(
             "/coveyagentpb.Agent/ReadJournal",
             AgentPB.ReadJournalRequest.descriptor, AgentPB.ReadJournalResponse.descriptor)
+        package static let issueCertificates = MethodDescriptor(
+            "/coveyagentpb.Agent/IssueCertificates",
+            AgentPB.IssueCertificatesRequest.descriptor, AgentPB.IssueCertificatesResponse.descriptor)
+        package static let requestAuthority = MethodDescriptor(
+            "/coveyagentpb.Agent/RequestAuthority",
+            AgentPB.AuthorityRequest.descriptor, AgentPB.SigningRequestFile.descriptor)
+        package static let installAuthority = MethodDescriptor(
+            "/coveyagentpb.Agent/InstallAuthority",
+            AgentPB.InstallAuthorityRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let shakeHands = MethodDescriptor(
+            "/coveyagentpb.Agent/ShakeHands",
+            AgentPB.ShakeHandsRequest.descriptor, AgentPB.ShakeHandsResponse.descriptor)
+    }
+
+    package enum Enrolment {
+        package static let authority = MethodDescriptor(
+            "/coveyagentpb.Enrolment/Authority",
+            AgentPB.EnrolmentAuthorityRequest.descriptor, AgentPB.EnrolmentAuthorityResponse.descriptor)
+        package static let join = MethodDescriptor(
+            "/coveyagentpb.Enrolment/Join",
+            AgentPB.JoinRequest.descriptor, AgentPB.JoinResponse.descriptor)
     }
 
     package enum Auth {
@@ -140,8 +161,7 @@ package enum RPC {
             LeaseRevokeRequest.descriptor, LeaseRevokeResponse.descriptor)
         package static let leaseKeepAlive = MethodDescriptor(
             "/etcdserverpb.Lease/LeaseKeepAlive",
-            LeaseKeepAliveRequest.descriptor, LeaseKeepAliveResponse.descriptor, clientStreams: true,
-            serverStreams: true)
+            LeaseKeepAliveRequest.descriptor, LeaseKeepAliveResponse.descriptor, clientStreams: true, serverStreams: true)
         package static let leaseTimeToLive = MethodDescriptor(
             "/etcdserverpb.Lease/LeaseTimeToLive",
             LeaseTimeToLiveRequest.descriptor, LeaseTimeToLiveResponse.descriptor)
@@ -231,6 +251,12 @@ package enum RPC {
         Agent.control,
         Agent.quarantine,
         Agent.readJournal,
+        Agent.issueCertificates,
+        Agent.requestAuthority,
+        Agent.installAuthority,
+        Agent.shakeHands,
+        Enrolment.authority,
+        Enrolment.join,
         Auth.authEnable,
         Auth.authDisable,
         Auth.authStatus,

@@ -59,8 +59,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            cluster: String = "", ports: [UInt64] = [], address: String = "", dataDirectory: String = "",
-            measureDisk: Bool = false, program: String = ""
+            cluster: String = "", ports: [UInt64] = [], address: String = "", dataDirectory: String = "", measureDisk: Bool = false,
+            program: String = ""
         ) {
             self.cluster = cluster
             self.ports = ports
@@ -128,8 +128,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            name: String = "", verdict: AgentPB.Check.Verdict = AgentPB.Check.Verdict(rawValue: 0),
-            evidence: String = "", remedy: String = ""
+            name: String = "", verdict: AgentPB.Check.Verdict = AgentPB.Check.Verdict(rawValue: 0), evidence: String = "",
+            remedy: String = ""
         ) {
             self.name = name
             self.verdict = verdict
@@ -182,9 +182,9 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            host: String = "", version: String = "", machineId: String = "", kernel: String = "",
-            supervisor: String = "", wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = "",
-            diskFree: UInt64 = 0, diskSize: UInt64 = 0, syncTime: UInt64 = 0, engineVersion: String = ""
+            host: String = "", version: String = "", machineId: String = "", kernel: String = "", supervisor: String = "",
+            wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = "", diskFree: UInt64 = 0, diskSize: UInt64 = 0,
+            syncTime: UInt64 = 0, engineVersion: String = ""
         ) {
             self.host = host
             self.version = version
@@ -297,8 +297,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            id: String = "", kind: String = "", arguments: [String] = [], owner: String = "", epoch: UInt64 = 0,
-            state: String = "", began: Int64 = 0, changed: Int64 = 0, inventory: String = "", outcome: String = ""
+            id: String = "", kind: String = "", arguments: [String] = [], owner: String = "", epoch: UInt64 = 0, state: String = "",
+            began: Int64 = 0, changed: Int64 = 0, inventory: String = "", outcome: String = ""
         ) {
             self.id = id
             self.kind = kind
@@ -371,8 +371,8 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            active: String = "", sub: String = "", status: String = "", mainProcess: Int32 = 0, restarts: UInt32 = 0,
-            exitStatus: Int32 = 0, isEnabled: Bool = false, isMasked: Bool = false
+            active: String = "", sub: String = "", status: String = "", mainProcess: Int32 = 0, restarts: UInt32 = 0, exitStatus: Int32 = 0,
+            isEnabled: Bool = false, isMasked: Bool = false
         ) {
             self.active = active
             self.sub = sub
@@ -432,11 +432,14 @@ package enum AgentPB {
         package var notBefore: Int64 = 0
         package var notAfter: Int64 = 0
         package var fingerprint: String = ""
+        package var problem: String = ""
+        package var due: Int64 = 0
+        package var isExternal: Bool = false
 
         package init() {}
         package init(
             name: String = "", serial: String = "", issuer: String = "", notBefore: Int64 = 0, notAfter: Int64 = 0,
-            fingerprint: String = ""
+            fingerprint: String = "", problem: String = "", due: Int64 = 0, isExternal: Bool = false
         ) {
             self.name = name
             self.serial = serial
@@ -444,6 +447,9 @@ package enum AgentPB {
             self.notBefore = notBefore
             self.notAfter = notAfter
             self.fingerprint = fingerprint
+            self.problem = problem
+            self.due = due
+            self.isExternal = isExternal
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -455,12 +461,18 @@ package enum AgentPB {
                 case 4: try reader.read(&notBefore)
                 case 5: try reader.read(&notAfter)
                 case 6: try reader.read(&fingerprint)
+                case 7: try reader.read(&problem)
+                case 8: try reader.read(&due)
+                case 9: try reader.read(&isExternal)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(9, isExternal)
+            writer.field(8, due)
+            writer.field(7, problem)
             writer.field(6, fingerprint)
             writer.field(5, notAfter)
             writer.field(4, notBefore)
@@ -478,6 +490,9 @@ package enum AgentPB {
                 FieldDescriptor(4, "not_before", .int64),
                 FieldDescriptor(5, "not_after", .int64),
                 FieldDescriptor(6, "fingerprint", .string),
+                FieldDescriptor(7, "problem", .string),
+                FieldDescriptor(8, "due", .int64),
+                FieldDescriptor(9, "is_external", .bool),
             ])
     }
 
@@ -497,15 +512,17 @@ package enum AgentPB {
         package var inventoryDigest: String = ""
         package var wallClock: Int64 = 0
         package var agentCertificateNotAfter: Int64 = 0
+        package var authorities: [AgentPB.CertificateState] = []
+        package var renewal: String = ""
         package var engine: String = ""
 
         package init() {}
         package init(
-            host: String = "", ledger: String = "", identity: String = "", hasData: Bool = false,
-            unit: AgentPB.UnitState? = nil, certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0,
-            operation: AgentPB.Operation? = nil, isPaused: Bool = false, pausedReason: String = "", health: String = "",
-            configurationDigest: String = "", inventoryDigest: String = "", wallClock: Int64 = 0,
-            agentCertificateNotAfter: Int64 = 0, engine: String = ""
+            host: String = "", ledger: String = "", identity: String = "", hasData: Bool = false, unit: AgentPB.UnitState? = nil,
+            certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0, operation: AgentPB.Operation? = nil, isPaused: Bool = false,
+            pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
+            wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = "",
+            engine: String = ""
         ) {
             self.host = host
             self.ledger = ledger
@@ -522,6 +539,8 @@ package enum AgentPB {
             self.inventoryDigest = inventoryDigest
             self.wallClock = wallClock
             self.agentCertificateNotAfter = agentCertificateNotAfter
+            self.authorities = authorities
+            self.renewal = renewal
             self.engine = engine
         }
 
@@ -543,14 +562,18 @@ package enum AgentPB {
                 case 13: try reader.read(&inventoryDigest)
                 case 14: try reader.read(&wallClock)
                 case 15: try reader.read(&agentCertificateNotAfter)
-                case 30: try reader.read(&engine)
+                case 30: try reader.read(&authorities)
+                case 31: try reader.read(&renewal)
+                case 40: try reader.read(&engine)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
-            writer.field(30, engine)
+            writer.field(40, engine)
+            writer.field(31, renewal)
+            writer.field(30, authorities)
             writer.field(15, agentCertificateNotAfter)
             writer.field(14, wallClock)
             writer.field(13, inventoryDigest)
@@ -586,7 +609,9 @@ package enum AgentPB {
                 FieldDescriptor(13, "inventory_digest", .string),
                 FieldDescriptor(14, "wall_clock", .int64),
                 FieldDescriptor(15, "agent_certificate_not_after", .int64),
-                FieldDescriptor(30, "engine", .string),
+                FieldDescriptor(30, "authorities", .message({ AgentPB.CertificateState.descriptor }), .repeated),
+                FieldDescriptor(31, "renewal", .string),
+                FieldDescriptor(40, "engine", .string),
             ])
     }
 
@@ -892,8 +917,7 @@ package enum AgentPB {
 
         package init() {}
         package init(
-            header: AgentPB.StepHeader? = nil, certificates: [AgentPB.CertificateFile] = [],
-            authorities: [AgentPB.CertificateFile] = []
+            header: AgentPB.StepHeader? = nil, certificates: [AgentPB.CertificateFile] = [], authorities: [AgentPB.CertificateFile] = []
         ) {
             self.header = header
             self.certificates = certificates
@@ -1172,6 +1196,429 @@ package enum AgentPB {
             [
                 FieldDescriptor(1, "records", .string, .repeated),
                 FieldDescriptor(2, "damage", .string),
+            ])
+    }
+
+    package struct IssueCertificatesRequest: WireMessage {
+        package var cluster: String = ""
+        package var host: String = ""
+        package var requests: [AgentPB.SigningRequestFile] = []
+
+        package init() {}
+        package init(
+            cluster: String = "", host: String = "", requests: [AgentPB.SigningRequestFile] = []
+        ) {
+            self.cluster = cluster
+            self.host = host
+            self.requests = requests
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&cluster)
+                case 2: try reader.read(&host)
+                case 3: try reader.read(&requests)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, requests)
+            writer.field(2, host)
+            writer.field(1, cluster)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.IssueCertificatesRequest",
+            [
+                FieldDescriptor(1, "cluster", .string),
+                FieldDescriptor(2, "host", .string),
+                FieldDescriptor(3, "requests", .message({ AgentPB.SigningRequestFile.descriptor }), .repeated),
+            ])
+    }
+
+    package struct IssueCertificatesResponse: WireMessage {
+        package var certificates: [AgentPB.CertificateFile] = []
+
+        package init() {}
+        package init(
+            certificates: [AgentPB.CertificateFile] = []
+        ) {
+            self.certificates = certificates
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&certificates)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(1, certificates)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.IssueCertificatesResponse",
+            [
+                FieldDescriptor(1, "certificates", .message({ AgentPB.CertificateFile.descriptor }), .repeated)
+            ])
+    }
+
+    package struct AuthorityRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+        package var role: String = ""
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil, role: String = ""
+        ) {
+            self.header = header
+            self.role = role
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                case 2: try reader.read(&role)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(2, role)
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.AuthorityRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
+                FieldDescriptor(2, "role", .string),
+            ])
+    }
+
+    package struct InstallAuthorityRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+        package var role: String = ""
+        package var pem: Bytes = []
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil, role: String = "", pem: Bytes = []
+        ) {
+            self.header = header
+            self.role = role
+            self.pem = pem
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                case 2: try reader.read(&role)
+                case 3: try reader.read(&pem)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, pem)
+            writer.field(2, role)
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.InstallAuthorityRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
+                FieldDescriptor(2, "role", .string),
+                FieldDescriptor(3, "pem", .bytes),
+            ])
+    }
+
+    package struct Edge: WireMessage {
+        package var host: String = ""
+        package var address: String = ""
+        package var port: UInt64 = 0
+        package var role: String = ""
+        package var name: String = ""
+
+        package init() {}
+        package init(
+            host: String = "", address: String = "", port: UInt64 = 0, role: String = "", name: String = ""
+        ) {
+            self.host = host
+            self.address = address
+            self.port = port
+            self.role = role
+            self.name = name
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&host)
+                case 2: try reader.read(&address)
+                case 3: try reader.read(&port)
+                case 4: try reader.read(&role)
+                case 5: try reader.read(&name)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(5, name)
+            writer.field(4, role)
+            writer.field(3, port)
+            writer.field(2, address)
+            writer.field(1, host)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.Edge",
+            [
+                FieldDescriptor(1, "host", .string),
+                FieldDescriptor(2, "address", .string),
+                FieldDescriptor(3, "port", .uint64),
+                FieldDescriptor(4, "role", .string),
+                FieldDescriptor(5, "name", .string),
+            ])
+    }
+
+    package struct ShakeHandsRequest: WireMessage {
+        package var cluster: String = ""
+        package var edges: [AgentPB.Edge] = []
+
+        package init() {}
+        package init(
+            cluster: String = "", edges: [AgentPB.Edge] = []
+        ) {
+            self.cluster = cluster
+            self.edges = edges
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&cluster)
+                case 2: try reader.read(&edges)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(2, edges)
+            writer.field(1, cluster)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ShakeHandsRequest",
+            [
+                FieldDescriptor(1, "cluster", .string),
+                FieldDescriptor(2, "edges", .message({ AgentPB.Edge.descriptor }), .repeated),
+            ])
+    }
+
+    package struct Handshake: WireMessage {
+        package var serial: String = ""
+        package var notAfter: Int64 = 0
+        package var failure: String = ""
+
+        package init() {}
+        package init(
+            serial: String = "", notAfter: Int64 = 0, failure: String = ""
+        ) {
+            self.serial = serial
+            self.notAfter = notAfter
+            self.failure = failure
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&serial)
+                case 2: try reader.read(&notAfter)
+                case 3: try reader.read(&failure)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, failure)
+            writer.field(2, notAfter)
+            writer.field(1, serial)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.Handshake",
+            [
+                FieldDescriptor(1, "serial", .string),
+                FieldDescriptor(2, "not_after", .int64),
+                FieldDescriptor(3, "failure", .string),
+            ])
+    }
+
+    package struct ShakeHandsResponse: WireMessage {
+        package var handshakes: [AgentPB.Handshake] = []
+
+        package init() {}
+        package init(
+            handshakes: [AgentPB.Handshake] = []
+        ) {
+            self.handshakes = handshakes
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&handshakes)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(1, handshakes)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ShakeHandsResponse",
+            [
+                FieldDescriptor(1, "handshakes", .message({ AgentPB.Handshake.descriptor }), .repeated)
+            ])
+    }
+
+    package struct EnrolmentAuthorityRequest: WireMessage {
+        package init() {}
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while try reader.nextField() != nil { try reader.skip() }
+        }
+
+        package func encode(into writer: inout WireWriter) {}
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.EnrolmentAuthorityRequest", [])
+    }
+
+    package struct EnrolmentAuthorityResponse: WireMessage {
+        package var pem: Bytes = []
+
+        package init() {}
+        package init(
+            pem: Bytes = []
+        ) {
+            self.pem = pem
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&pem)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(1, pem)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.EnrolmentAuthorityResponse",
+            [
+                FieldDescriptor(1, "pem", .bytes)
+            ])
+    }
+
+    package struct JoinRequest: WireMessage {
+        package var token: String = ""
+        package var host: String = ""
+        package var request: Bytes = []
+
+        package init() {}
+        package init(
+            token: String = "", host: String = "", request: Bytes = []
+        ) {
+            self.token = token
+            self.host = host
+            self.request = request
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&token)
+                case 2: try reader.read(&host)
+                case 3: try reader.read(&request)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, request)
+            writer.field(2, host)
+            writer.field(1, token)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.JoinRequest",
+            [
+                FieldDescriptor(1, "token", .string),
+                FieldDescriptor(2, "host", .string),
+                FieldDescriptor(3, "request", .bytes),
+            ])
+    }
+
+    package struct JoinResponse: WireMessage {
+        package var certificate: Bytes = []
+        package var authority: Bytes = []
+        package var record: String = ""
+
+        package init() {}
+        package init(
+            certificate: Bytes = [], authority: Bytes = [], record: String = ""
+        ) {
+            self.certificate = certificate
+            self.authority = authority
+            self.record = record
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&certificate)
+                case 2: try reader.read(&authority)
+                case 3: try reader.read(&record)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, record)
+            writer.field(2, authority)
+            writer.field(1, certificate)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.JoinResponse",
+            [
+                FieldDescriptor(1, "certificate", .bytes),
+                FieldDescriptor(2, "authority", .bytes),
+                FieldDescriptor(3, "record", .string),
             ])
     }
 }

@@ -374,48 +374,32 @@ package struct InternalRaftRequest: WireMessage {
             FieldDescriptor(8, "lease_grant", .message({ LeaseGrantRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(9, "lease_revoke", .message({ LeaseRevokeRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(10, "alarm", .message({ AlarmRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                11, "lease_checkpoint", .message({ LeaseCheckpointRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(11, "lease_checkpoint", .message({ LeaseCheckpointRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(100, "header", .message({ RequestHeader.descriptor }), .explicit),
             FieldDescriptor(1000, "auth_enable", .message({ AuthEnableRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1011, "auth_disable", .message({ AuthDisableRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                1012, "authenticate", .message({ InternalAuthenticateRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1012, "authenticate", .message({ InternalAuthenticateRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1013, "auth_status", .message({ AuthStatusRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1100, "auth_user_add", .message({ AuthUserAddRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                1101, "auth_user_delete", .message({ AuthUserDeleteRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1101, "auth_user_delete", .message({ AuthUserDeleteRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1102, "auth_user_get", .message({ AuthUserGetRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                1103, "auth_user_change_password", .message({ AuthUserChangePasswordRequest.descriptor }), .explicit,
-                oneof: 0),
-            FieldDescriptor(
-                1104, "auth_user_grant_role", .message({ AuthUserGrantRoleRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                1105, "auth_user_revoke_role", .message({ AuthUserRevokeRoleRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1103, "auth_user_change_password", .message({ AuthUserChangePasswordRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1104, "auth_user_grant_role", .message({ AuthUserGrantRoleRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1105, "auth_user_revoke_role", .message({ AuthUserRevokeRoleRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1106, "auth_user_list", .message({ AuthUserListRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1107, "auth_role_list", .message({ AuthRoleListRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1200, "auth_role_add", .message({ AuthRoleAddRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                1201, "auth_role_delete", .message({ AuthRoleDeleteRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1201, "auth_role_delete", .message({ AuthRoleDeleteRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(1202, "auth_role_get", .message({ AuthRoleGetRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(
-                1203, "auth_role_grant_permission", .message({ AuthRoleGrantPermissionRequest.descriptor }), .explicit,
-                oneof: 0),
+                1203, "auth_role_grant_permission", .message({ AuthRoleGrantPermissionRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(
-                1204, "auth_role_revoke_permission", .message({ AuthRoleRevokePermissionRequest.descriptor }),
-                .explicit, oneof: 0),
+                1204, "auth_role_revoke_permission", .message({ AuthRoleRevokePermissionRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(
-                1300, "cluster_version_set", .message({ MembershipPB.ClusterVersionSetRequest.descriptor }), .explicit,
-                oneof: 0),
+                1300, "cluster_version_set", .message({ MembershipPB.ClusterVersionSetRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(
-                1301, "cluster_member_attr_set", .message({ MembershipPB.ClusterMemberAttrSetRequest.descriptor }),
-                .explicit, oneof: 0),
-            FieldDescriptor(
-                1302, "downgrade_info_set", .message({ MembershipPB.DowngradeInfoSetRequest.descriptor }), .explicit,
-                oneof: 0),
-            FieldDescriptor(
-                9900, "downgrade_version_test", .message({ DowngradeVersionTestRequest.descriptor }), .explicit,
-                oneof: 0),
+                1301, "cluster_member_attr_set", .message({ MembershipPB.ClusterMemberAttrSetRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(1302, "downgrade_info_set", .message({ MembershipPB.DowngradeInfoSetRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(9900, "downgrade_version_test", .message({ DowngradeVersionTestRequest.descriptor }), .explicit, oneof: 0),
         ])
 }

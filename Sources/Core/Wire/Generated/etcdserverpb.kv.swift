@@ -55,9 +55,9 @@ package struct RangeRequest: WireMessage {
     package init(
         key: Bytes = [], rangeEnd: Bytes = [], limit: Int64 = 0, revision: Int64 = 0,
         sortOrder: RangeRequest.SortOrder = RangeRequest.SortOrder(rawValue: 0),
-        sortTarget: RangeRequest.SortTarget = RangeRequest.SortTarget(rawValue: 0), serializable: Bool = false,
-        keysOnly: Bool = false, countOnly: Bool = false, minModRevision: Int64 = 0, maxModRevision: Int64 = 0,
-        minCreateRevision: Int64 = 0, maxCreateRevision: Int64 = 0
+        sortTarget: RangeRequest.SortTarget = RangeRequest.SortTarget(rawValue: 0), serializable: Bool = false, keysOnly: Bool = false,
+        countOnly: Bool = false, minModRevision: Int64 = 0, maxModRevision: Int64 = 0, minCreateRevision: Int64 = 0,
+        maxCreateRevision: Int64 = 0
     ) {
         self.key = key
         self.rangeEnd = rangeEnd
@@ -238,8 +238,7 @@ package struct PutRequest: WireMessage {
 
     package init() {}
     package init(
-        key: Bytes = [], value: Bytes = [], lease: Int64 = 0, prevKv: Bool = false, ignoreValue: Bool = false,
-        ignoreLease: Bool = false
+        key: Bytes = [], value: Bytes = [], lease: Int64 = 0, prevKv: Bool = false, ignoreValue: Bool = false, ignoreLease: Bool = false
     ) {
         self.key = key
         self.value = value
@@ -514,8 +513,7 @@ package struct RequestOp: WireMessage {
         [
             FieldDescriptor(1, "request_range", .message({ RangeRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(2, "request_put", .message({ PutRequest.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                3, "request_delete_range", .message({ DeleteRangeRequest.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(3, "request_delete_range", .message({ DeleteRangeRequest.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(4, "request_txn", .message({ TxnRequest.descriptor }), .explicit, oneof: 0),
         ])
 }
@@ -616,8 +614,7 @@ package struct ResponseOp: WireMessage {
         [
             FieldDescriptor(1, "response_range", .message({ RangeResponse.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(2, "response_put", .message({ PutResponse.descriptor }), .explicit, oneof: 0),
-            FieldDescriptor(
-                3, "response_delete_range", .message({ DeleteRangeResponse.descriptor }), .explicit, oneof: 0),
+            FieldDescriptor(3, "response_delete_range", .message({ DeleteRangeResponse.descriptor }), .explicit, oneof: 0),
             FieldDescriptor(4, "response_txn", .message({ TxnResponse.descriptor }), .explicit, oneof: 0),
         ])
 }
@@ -676,8 +673,8 @@ package struct Compare: WireMessage {
     package init() {}
     package init(
         result: Compare.CompareResult = Compare.CompareResult(rawValue: 0),
-        target: Compare.CompareTarget = Compare.CompareTarget(rawValue: 0), key: Bytes = [],
-        targetUnion: TargetUnion? = nil, rangeEnd: Bytes = []
+        target: Compare.CompareTarget = Compare.CompareTarget(rawValue: 0), key: Bytes = [], targetUnion: TargetUnion? = nil,
+        rangeEnd: Bytes = []
     ) {
         self.result = result
         self.target = target

@@ -23,10 +23,9 @@ package struct Request: WireMessage {
 
     package init() {}
     package init(
-        id: UInt64 = 0, method: String = "", path: String = "", val: String = "", dir: Bool = false,
-        prevValue: String = "", prevIndex: UInt64 = 0, prevExist: Bool? = nil, expiration: Int64 = 0,
-        wait: Bool = false, since: UInt64 = 0, recursive: Bool = false, sorted: Bool = false, quorum: Bool = false,
-        time: Int64 = 0, stream: Bool = false, refresh: Bool? = nil
+        id: UInt64 = 0, method: String = "", path: String = "", val: String = "", dir: Bool = false, prevValue: String = "",
+        prevIndex: UInt64 = 0, prevExist: Bool? = nil, expiration: Int64 = 0, wait: Bool = false, since: UInt64 = 0,
+        recursive: Bool = false, sorted: Bool = false, quorum: Bool = false, time: Int64 = 0, stream: Bool = false, refresh: Bool? = nil
     ) {
         self.id = id
         self.method = method

@@ -572,10 +572,9 @@ package struct StatusResponse: WireMessage {
 
     package init() {}
     package init(
-        header: ResponseHeader? = nil, version: String = "", dbSize: Int64 = 0, leader: UInt64 = 0,
-        raftIndex: UInt64 = 0, raftTerm: UInt64 = 0, raftAppliedIndex: UInt64 = 0, errors: [String] = [],
-        dbSizeInUse: Int64 = 0, isLearner: Bool = false, storageVersion: String = "", dbSizeQuota: Int64 = 0,
-        downgradeInfo: DowngradeInfo? = nil
+        header: ResponseHeader? = nil, version: String = "", dbSize: Int64 = 0, leader: UInt64 = 0, raftIndex: UInt64 = 0,
+        raftTerm: UInt64 = 0, raftAppliedIndex: UInt64 = 0, errors: [String] = [], dbSizeInUse: Int64 = 0, isLearner: Bool = false,
+        storageVersion: String = "", dbSizeQuota: Int64 = 0, downgradeInfo: DowngradeInfo? = nil
     ) {
         self.header = header
         self.version = version

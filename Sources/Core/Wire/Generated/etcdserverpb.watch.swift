@@ -193,8 +193,8 @@ package struct WatchResponse: WireMessage {
 
     package init() {}
     package init(
-        header: ResponseHeader? = nil, watchId: Int64 = 0, created: Bool = false, canceled: Bool = false,
-        compactRevision: Int64 = 0, cancelReason: String = "", fragment: Bool = false, events: [Event] = []
+        header: ResponseHeader? = nil, watchId: Int64 = 0, created: Bool = false, canceled: Bool = false, compactRevision: Int64 = 0,
+        cancelReason: String = "", fragment: Bool = false, events: [Event] = []
     ) {
         self.header = header
         self.watchId = watchId

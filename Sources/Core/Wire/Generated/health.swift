@@ -51,8 +51,7 @@ package enum HealthPB {
                 ])
         }
 
-        package var status: HealthPB.HealthCheckResponse.ServingStatus = HealthPB.HealthCheckResponse.ServingStatus(
-            rawValue: 0)
+        package var status: HealthPB.HealthCheckResponse.ServingStatus = HealthPB.HealthCheckResponse.ServingStatus(rawValue: 0)
 
         package init() {}
         package init(

@@ -99,8 +99,7 @@ package enum LeasePB {
         package static let descriptor: MessageDescriptor = MessageDescriptor(
             "leasepb.LeaseInternalResponse",
             [
-                FieldDescriptor(
-                    1, "LeaseTimeToLiveResponse", .message({ LeaseTimeToLiveResponse.descriptor }), .explicit)
+                FieldDescriptor(1, "LeaseTimeToLiveResponse", .message({ LeaseTimeToLiveResponse.descriptor }), .explicit)
             ])
     }
 }

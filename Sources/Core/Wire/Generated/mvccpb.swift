@@ -12,8 +12,7 @@ package struct KeyValue: WireMessage {
 
     package init() {}
     package init(
-        key: Bytes = [], createRevision: Int64 = 0, modRevision: Int64 = 0, version: Int64 = 0, value: Bytes = [],
-        lease: Int64 = 0
+        key: Bytes = [], createRevision: Int64 = 0, modRevision: Int64 = 0, version: Int64 = 0, value: Bytes = [], lease: Int64 = 0
     ) {
         self.key = key
         self.createRevision = createRevision

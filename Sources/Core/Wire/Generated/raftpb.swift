@@ -115,8 +115,7 @@ package enum RaftPB {
 
         package init() {}
         package init(
-            type: RaftPB.EntryType = RaftPB.EntryType(rawValue: 0), term: UInt64 = 0, index: UInt64 = 0,
-            data: Bytes? = nil
+            type: RaftPB.EntryType = RaftPB.EntryType(rawValue: 0), term: UInt64 = 0, index: UInt64 = 0, data: Bytes? = nil
         ) {
             self.type = type
             self.term = term
@@ -324,10 +323,9 @@ package enum RaftPB {
 
         package init() {}
         package init(
-            type: RaftPB.MessageType = RaftPB.MessageType(rawValue: 0), to: UInt64 = 0, from: UInt64 = 0,
-            term: UInt64 = 0, logTerm: UInt64 = 0, index: UInt64 = 0, entries: [RaftPB.Entry] = [], commit: UInt64 = 0,
-            snapshot: RaftPB.Snapshot = RaftPB.Snapshot(), reject: Bool = false, rejectHint: UInt64 = 0,
-            context: Bytes? = nil
+            type: RaftPB.MessageType = RaftPB.MessageType(rawValue: 0), to: UInt64 = 0, from: UInt64 = 0, term: UInt64 = 0,
+            logTerm: UInt64 = 0, index: UInt64 = 0, entries: [RaftPB.Entry] = [], commit: UInt64 = 0,
+            snapshot: RaftPB.Snapshot = RaftPB.Snapshot(), reject: Bool = false, rejectHint: UInt64 = 0, context: Bytes? = nil
         ) {
             self.type = type
             self.to = to
@@ -444,8 +442,7 @@ package enum RaftPB {
 
         package init() {}
         package init(
-            id: UInt64 = 0, type: RaftPB.ConfChangeType = RaftPB.ConfChangeType(rawValue: 0), nodeId: UInt64 = 0,
-            context: Bytes? = nil
+            id: UInt64 = 0, type: RaftPB.ConfChangeType = RaftPB.ConfChangeType(rawValue: 0), nodeId: UInt64 = 0, context: Bytes? = nil
         ) {
             self.id = id
             self.type = type
@@ -524,8 +521,8 @@ package enum RaftPB {
 
         package init() {}
         package init(
-            transition: RaftPB.ConfChangeTransition = RaftPB.ConfChangeTransition(rawValue: 0),
-            changes: [RaftPB.ConfChangeSingle] = [], context: Bytes? = nil
+            transition: RaftPB.ConfChangeTransition = RaftPB.ConfChangeTransition(rawValue: 0), changes: [RaftPB.ConfChangeSingle] = [],
+            context: Bytes? = nil
         ) {
             self.transition = transition
             self.changes = changes

@@ -1,0 +1,75 @@
+// Holders get an issuing authority: the key is made on the host, the operator's authority certifies it, over the agents'
+// mutual TLS. Hosts the inventory does not name any more lose theirs.
+
+import Foundations
+import Inventory
+import Linux
+import PKI
+import Wire
+
+extension Fleet {
+    /// Part of every `apply` that changes something, and `covey ca distribute`. Looks first. The holders that have what they
+    /// should afterwards, and those that do not, with the reason.
+    func distributeAuthorities(_ held: Held) async -> [String: String] {
+        let seen = await agents.observe(inventory.hosts.map(\.name), cluster)
+        var missing: [String: String] = [:]
+        for host in inventory.hosts {
+            for role in AuthorityRole.allCases {
+                let isHolder = role.settings(inventory).holders.contains(host.name)
+                guard let agent = seen[host.name], held.hosts.contains(host.name) else {
+                    if isHolder { missing[host.name] = "its agent does not answer" }
+                    continue
+                }
+                let has = agent.authorities.first { $0.name == role.rawValue }
+                do throws(FleetFailure) {
+                    if isHolder && !isGood(has, role) {
+                        try await hand(role, to: host, held)
+                        events.tell(host.name, "holds an issuing authority for \(role.rawValue)s")
+                    } else if !isHolder && has != nil {
+                        try await install(role, host, [], held)
+                        events.tell(host.name, "holds no authority for \(role.rawValue)s any more")
+                    }
+                } catch { missing[host.name] = error.text }
+            }
+        }
+        for (host, reason) in missing.sorted(by: { $0.key < $1.key }) {
+            events.tell(host, "did not get its authority: \(reason); later: covey ca distribute -f \(file.path)")
+        }
+        return missing
+    }
+
+    /// One of an earlier root, or that ends before a leaf would, is replaced.
+    func isGood(_ held: AgentPB.CertificateState?, _ role: AuthorityRole) -> Bool {
+        let root = authorities.root(role).certificate
+        guard let held, held.issuer == root.subject, held.notBefore >= root.notBefore else { return false }
+        return held.notAfter == root.notAfter
+    }
+
+    private func hand(_ role: AuthorityRole, to host: Inventory.Host, _ held: Held) async throws(FleetFailure) {
+        let request: AgentPB.SigningRequestFile = try await agents.call(
+            host.name, RPC.Agent.requestAuthority,
+            AgentPB.AuthorityRequest(header: held.header(cluster, "authority-key"), role: role.rawValue))
+        let certificate: Certificate
+        do throws(PKIError) { certificate = try authorities.issueAuthority(role, host, request.pem) } catch {
+            throw FleetFailure(text: "\(error)")
+        }
+        try await install(role, host, certificate.pem, held)
+    }
+
+    private func install(_ role: AuthorityRole, _ host: Inventory.Host, _ pem: [UInt8], _ held: Held)
+        async throws(FleetFailure)
+    {
+        let request = AgentPB.InstallAuthorityRequest(
+            header: held.header(cluster, "authority"), role: role.rawValue, pem: pem)
+        let _: AgentPB.StepResponse = try await agents.call(
+            host.name, RPC.Agent.installAuthority, request, isSafe: false)
+    }
+}
+
+extension StateFolder {
+    /// As the operator's client.
+    var probe: HandshakeProbe {
+        HandshakeProbe(
+            trustedCA: client + "/ca.crt", certificate: client + "/client.crt", key: client + "/client.key")
+    }
+}

@@ -1,0 +1,84 @@
+// What ports show on the wire: every edge host x host x port, and after new certificates were installed.
+
+import Foundations
+import Inventory
+import Linux
+import PKI
+import Wire
+
+extension Fleet {
+    struct EdgeResult: Sendable {
+        var from: String
+        var edge: AgentPB.Edge
+        var handshake: AgentPB.Handshake
+    }
+
+    /// From each of the hosts to the client and peer port of each, and from here to the client ports.
+    func shakeHands(_ hosts: [Inventory.Host]) async -> [EdgeResult] {
+        let edges = hosts.flatMap { host in
+            [
+                AgentPB.Edge(host: host.name, address: host.address, port: UInt64(host.clientPort), role: "client"),
+                AgentPB.Edge(host: host.name, address: host.address, port: UInt64(host.peerPort), role: "peer"),
+            ]
+        }
+        let toClients = edges.filter { $0.role == "client" }
+        let probe = folder.probe
+        let own = await EdgeCheck.shake(toClients) { _ in probe }
+        var all = zip(toClients, own).map { EdgeResult(from: "operator", edge: $0, handshake: $1) }
+        for host in hosts {
+            do throws(FleetFailure) {
+                let answer = try await shakeHands(from: host.name, edges)
+                all += zip(edges, answer).map { EdgeResult(from: host.name, edge: $0, handshake: $1) }
+            } catch {
+                all += edges.map {
+                    EdgeResult(from: host.name, edge: $0, handshake: AgentPB.Handshake(failure: error.text))
+                }
+            }
+        }
+        return all
+    }
+
+    func shakeHands(from host: String, _ edges: [AgentPB.Edge]) async throws(FleetFailure) -> [AgentPB.Handshake] {
+        let request = AgentPB.ShakeHandsRequest(cluster: cluster, edges: edges)
+        let answer: AgentPB.ShakeHandsResponse = try await agents.call(host, RPC.Agent.shakeHands, request)
+        guard answer.handshakes.count == edges.count else { throw FleetFailure(text: "\(host) did not try every port") }
+        return answer.handshakes
+    }
+
+    /// Both ports of a host show what is on its disk. One whose member does not run shows nothing, and that is said.
+    func proveCertificates(_ name: String) async throws(FleetFailure) {
+        guard let seen = await agents.observe([name], cluster)[name] else {
+            throw FleetFailure(code: 4, text: "the agent of \(name) does not answer")
+        }
+        if let problem = seen.certificates.first(where: { !$0.problem.isEmpty }) {
+            throw FleetFailure(code: 4, text: "\(name): certificate \(problem.name) \(problem.problem)")
+        }
+        guard seen.unit?.active == "active" else {
+            events.tell(name, "its member is \(seen.unit?.active ?? "not known"); it will show them when it runs")
+            return
+        }
+        func serial(_ kind: LeafKind) -> String { seen.certificates.first { $0.name == kind.rawValue }?.serial ?? "-" }
+        let host = try host(name)
+        let address = inventory.dialledLocally(host)
+        let wanted = [serial(.server), serial(.peer)]
+        let edges = [(host.clientPort, "client"), (host.peerPort, "peer")].map {
+            AgentPB.Edge(host: name, address: address, port: UInt64($0.0), role: $0.1, name: host.address)
+        }
+        try await wait(seconds: 30, "\(name) goes on showing its old certificate", every: .milliseconds(300)) { [self] in
+            // Whatever stands in the way, the certificates have not been seen.
+            let shown = try? await shakeHands(from: name, edges)
+            return shown?.map(\.serial) == wanted
+        }
+    }
+
+    /// 3.8 over the agents' channel, when certificates have expired or are wrong already.
+    func repairCertificates(_ held: Held, _ names: [String]) async throws(FleetFailure) {
+        let progress = Progress(events, held.operation.id, names.count)
+        for name in names {
+            try await progress.run("repair \(name)", "new keys and certificates") { () async throws(FleetFailure) in
+                try await self.certify(held, [name])
+                try await self.proveCertificates(name)
+            }
+        }
+    }
+}

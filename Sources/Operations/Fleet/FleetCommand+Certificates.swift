@@ -1,0 +1,231 @@
+// `covey certs` and `covey ca`: how long certificates are good for, new ones, and who may issue them.
+
+import Flags
+import Foundations
+import Inventory
+import Linux
+import PKI
+import Wire
+
+extension FleetCommand {
+    private static var now: Int64 { Int64(Clock.wall() / 1_000_000_000) }
+
+    func renew(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let view = await fleet.look()
+        guard let ledger = view.ledger else { throw FleetFailure(code: 3, text: "there is no cluster yet") }
+        let names = words.isEmpty ? ledger.members.map(\.name) : words
+        for name in names where view.agents[name] == nil {
+            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was renewed")
+        }
+        return try await held(fleet, "certs", names) { held throws(FleetFailure) in
+            try await fleet.renewCertificates(held, names)
+        }
+    }
+
+    /// Needs no quorum: only the agents are asked.
+    func repair(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        guard let ledger = Fleet.View(agents: seen, members: [:]).ledger else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
+        let members = ledger.members.map(\.name)
+        for name in words where !members.contains(name) {
+            throw FleetFailure(code: 2, text: "\(name) is no member of \(inventory.name)")
+        }
+        var names = words
+        for name in members where words.isEmpty {
+            guard let agent = seen[name] else {
+                fleet.events.tell(name, "its agent does not answer; it is left alone")
+                continue
+            }
+            let problems = LeafKind.allCases.compactMap { kind -> String? in
+                let leaf = agent.certificates.first { $0.name == kind.rawValue }
+                let problem = leaf.map(\.problem) ?? "is missing"
+                return problem.isEmpty ? nil : "\(kind.rawValue) \(problem)"
+            }
+            for problem in problems { fleet.events.tell(name, problem) }
+            if !problems.isEmpty { names.append(name) }
+        }
+        for name in names where seen[name] == nil {
+            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was repaired")
+        }
+        if names.isEmpty {
+            Output.data("Nothing to repair: all certificates that were seen are good.\n")
+            return members.allSatisfy { seen[$0] != nil } ? 0 : 1
+        }
+        let chosen = names
+        return try await held(fleet, "repair", chosen) { held throws(FleetFailure) in
+            try await fleet.repairCertificates(held, chosen)
+        }
+    }
+
+    func verify(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        guard let ledger = Fleet.View(agents: seen, members: [:]).ledger else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
+        let hosts = inventory.hosts.filter { host in ledger.members.contains { $0.name == host.name } }
+        let checks = await fleet.shakeHands(hosts)
+        var rows = [["FROM", "TO", "PORT", "SERIAL", "RESIDUAL TIME", "RESULT"]]
+        for check in checks {
+            let shown = check.handshake
+            rows.append([
+                check.from, check.edge.host, "\(check.edge.role) \(check.edge.port)",
+                shown.serial.isEmpty ? "-" : String(shown.serial.prefix(16)),
+                shown.serial.isEmpty ? "-" : Self.left(shown.notAfter), shown.failure.isEmpty ? "ok" : "FAILED: \(shown.failure)",
+            ])
+        }
+        let failed = checks.count(where: { !$0.handshake.failure.isEmpty })
+        Output.data(Columns.text(rows) + "\(checks.count - failed) of \(checks.count) handshakes succeed\n")
+        return failed == 0 ? 0 : 1
+    }
+
+    // MARK: Listing
+
+    /// The columns of `kubeadm certs check-expiration`, and who renews.
+    func certificates(_ fleet: Fleet) async -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        var rows = [["HOST", "CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY", "SERIAL", "RENEWAL"]]
+        var problems: [String] = []
+        for host in inventory.hosts {
+            guard let agent = seen[host.name] else {
+                rows.append([host.name, "(its agent does not answer)", "-", "-", "-", "-", "-"])
+                continue
+            }
+            for leaf in agent.certificates {
+                rows.append([
+                    host.name, leaf.name, UTCTime.text(leaf.notAfter), Self.left(leaf.notAfter),
+                    Self.commonName(leaf.issuer), String(leaf.serial.prefix(16)), agent.renewal.isEmpty ? "-" : agent.renewal,
+                ])
+                if !leaf.problem.isEmpty { problems.append("\(host.name): \(leaf.name) \(leaf.problem)") }
+            }
+            let end = agent.agentCertificateNotAfter
+            rows.append([
+                host.name, "agent", UTCTime.text(end), Self.left(end), Self.commonName(fleet.authorities.agents.certificate.subject),
+                "-", "covey enroll \(host.name)",
+            ])
+        }
+        Output.data(Columns.text(rows) + "\n" + Columns.text(authorityRows(fleet, seen)))
+        for problem in problems { Output.data("\(problem); repair: covey certs repair\n") }
+        return 0
+    }
+
+    func listAuthorities(_ fleet: Fleet) async -> Int32 {
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        Output.data(Columns.text(authorityRows(fleet, seen)))
+        return 0
+    }
+
+    private func authorityRows(_ fleet: Fleet, _ seen: [String: AgentPB.ObserveResponse]) -> [[String]] {
+        var rows = [["CERTIFICATE AUTHORITY", "EXPIRES", "RESIDUAL TIME", "KEY"]]
+        func add(_ certificate: Certificate, _ place: String) {
+            let end = certificate.notAfter
+            rows.append([certificate.commonName, UTCTime.text(end), Self.left(end), place])
+        }
+        add(fleet.authorities.agents.certificate, "the operator's")
+        for role in AuthorityRole.allCases {
+            add(fleet.authorities.root(role).certificate, "the operator's")
+            for host in inventory.hosts {
+                let held = seen[host.name]?.authorities.first { $0.name == role.rawValue }
+                let isHolder = role.settings(inventory).holders.contains(host.name)
+                if let held {
+                    rows.append([
+                        "  issued by \(host.name) for \(role.rawValue)s", UTCTime.text(held.notAfter), Self.left(held.notAfter),
+                        isHolder
+                            ? fleet.isGood(held, role) ? "on \(host.name)" : "on \(host.name), of another authority"
+                            : "on \(host.name), which is no holder",
+                    ])
+                } else if isHolder {
+                    let why = seen[host.name] == nil ? "its agent does not answer" : "run: covey ca distribute"
+                    rows.append(["  issued by \(host.name) for \(role.rawValue)s", "-", "-", "not there, \(why)"])
+                }
+            }
+        }
+        return rows
+    }
+
+    private static func left(_ end: Int64) -> String {
+        end > now ? CertificateNews.span(end - now) : "EXPIRED"
+    }
+
+    /// `O=main,CN=main peer CA` as people call it.
+    private static func commonName(_ subject: String) -> String {
+        let part = subject.split(separator: ",").first { $0.hasPrefix("CN=") }
+        return part.map { String($0.dropFirst(3)) } ?? subject
+    }
+
+    // MARK: Authorities
+
+    func distributeAuthorities(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        var missing: [String: String] = [:]
+        let code = try await held(fleet, "ca", ["distribute"]) { held async throws(FleetFailure) in
+            missing = await fleet.distributeAuthorities(held)
+        }
+        return missing.isEmpty ? code : 1
+    }
+
+    // MARK: Checks
+
+    func certificateChecks(
+        _ fleet: Fleet, _ host: String, _ agent: AgentPB.ObserveResponse, _ now: Int64
+    ) -> [AgentPB.Check] {
+        let rules = RenewalRules(inventory, host)
+        let renewsItself = LeafKind.allCases.allSatisfy { !$0.authority.settings(inventory).holders.isEmpty }
+        var checks = agent.certificates.map { leaf in
+            let age = rules.age(leaf.notBefore, leaf.notAfter, now: now)
+            let failed = agent.renewal.hasPrefix("failed")
+            let verdict: AgentPB.Check.Verdict
+            if !leaf.problem.isEmpty || age == .ending || age == .expired {
+                verdict = .fail
+            } else {
+                verdict = age == .due && (!renewsItself || failed) ? .warn : .pass
+            }
+            let evidence = leaf.problem.isEmpty ? "good for \(CertificateNews.span(leaf.notAfter - now))" : leaf.problem
+            let isRepair = !leaf.problem.isEmpty || age == .expired
+            return AgentPB.Check(
+                name: "certs.\(leaf.name)", verdict: verdict,
+                evidence: evidence + (failed ? "; renewal \(agent.renewal)" : ""),
+                remedy: verdict == .pass ? "" : "covey certs \(isRepair ? "repair" : "renew") \(host)")
+        }
+        for role in AuthorityRole.allCases where role.settings(inventory).holders.contains(host) {
+            let isGood = fleet.isGood(agent.authorities.first { $0.name == role.rawValue }, role)
+            checks.append(
+                AgentPB.Check(
+                    name: "certs.holder.\(role.rawValue)", verdict: isGood ? .pass : .warn,
+                    evidence: isGood ? "holds an issuing authority" : "should hold an issuing authority and does not",
+                    remedy: isGood ? "" : "covey ca distribute -f \(file.path)"))
+        }
+        let left = agent.agentCertificateNotAfter - now
+        checks.append(
+            AgentPB.Check(
+                name: "certs.agent", verdict: left > 60 * 86_400 ? .pass : left > 0 ? .warn : .fail,
+                evidence: left > 0 ? "good for \(CertificateNews.span(left))" : "expired",
+                remedy: left > 60 * 86_400 ? "" : "covey enroll \(host) -f \(file.path)"))
+        return checks
+    }
+}
+
+/// Times as `kubeadm certs check-expiration` has them.
+enum UTCTime {
+    /// `Dec 21, 2026 14:51 UTC`
+    static func text(_ seconds: Int64) -> String {
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        let (year, month, day) = date(Int(seconds / 86_400) - (seconds % 86_400 < 0 ? 1 : 0))
+        let ofDay = ((seconds % 86_400) + 86_400) % 86_400
+        func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : String(number) }
+        return "\(months[month - 1]) \(two(Int64(day))), \(year) \(two(ofDay / 3600)):\(two(ofDay % 3600 / 60)) UTC"
+    }
+
+    /// Of days since 1970-01-01, in the Gregorian calendar; a year begins in March here, so that the leap day is its last.
+    private static func date(_ days: Int) -> (year: Int, month: Int, day: Int) {
+        let shifted = days + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = shifted - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shiftedMonth = (5 * dayOfYear + 2) / 153
+        let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        return (year, month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
+    }
+}
