@@ -153,6 +153,14 @@ import Testing
         #expect(plan.steps.map(\.votersAfter) == [3, 4, 3])
     }
 
+    @Test func `a cluster keeps its engine`() throws {
+        var hosts = seen(["kv1", "kv2", "kv3"])
+        hosts["kv2"]?.engine = "covey"
+        #expect(try decide(hosts).kind == .nothing)
+        hosts["kv2"]?.engine = "etcd"
+        #expect(refusal { try decide(hosts) } == "ENGINE")
+    }
+
     @Test func `who answers for a gate passes it`() throws {
         var hosts = seen(["kv1", "kv2", "kv3"])
         hosts["kv3"]?.lag = ChangePlan.lagMax + 1

@@ -64,6 +64,15 @@ import Testing
 
         func kill(_ host: String) { agents[host] = nil }
 
+        /// Its member ends with the agent, a moment later.
+        func killWithMember(_ host: String) {
+            kill(host)
+            #expect(
+                eventually {
+                    covey("member", "ls").output.split(separator: "\n").first { $0.hasPrefix(host + " ") }?.contains(" down ") == true
+                })
+        }
+
         func etcdctl(_ words: String...) throws -> Subprocess {
             let tools = try #require(RealTools.etcd35, "run: make deps")
             return Subprocess.run(
@@ -176,7 +185,7 @@ import Testing
         fleet.start("n4")
         let living = fleet.covey("op", "resume")
         try #require(living.status == 0, "\(living.output)")
-        fleet.kill("n3")
+        fleet.killWithMember("n3")
         #expect(fleet.covey("member", "replace", "n3", "n2").status == 3, "nobody says that it is off")
         let dead = fleet.covey("member", "replace", "n3", "n2", "--attest-dead", "n3")
         try #require(dead.status == 0, "\(dead.output)")
@@ -219,7 +228,7 @@ import Testing
             }, "\(Subprocess.run("/usr/bin/curl", ["-s", page]).output)")
         let living = fleet.covey("member", "replace", "n2", "n4")
         try #require(living.status == 0, "\(living.output)\n\(fleet.text("n4/var/lib/covey-agent/main/server.log").suffix(3000))")
-        fleet.kill("n3")
+        fleet.killWithMember("n3")
         let dead = fleet.covey("member", "replace", "n3", "n2", "--attest-dead", "n3")
         try #require(dead.status == 0, "\(dead.output)")
         let moved = fleet.covey("member", "move-leader", "--to", "n4")

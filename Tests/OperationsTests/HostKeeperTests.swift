@@ -152,6 +152,20 @@ import Wire
         #expect(try render().contains("initial-cluster-state: \"existing\""))
     }
 
+    @Test func `no configuration is rendered for data another engine made`() throws {
+        _ = try claim("a", 1)
+        _ = try write(Ledger.pending(inventory, token: "main-1"))
+        func render() throws -> AgentPB.StepResponse {
+            try keeper.render(AgentPB.RenderRequest(header: header("a", 1), inventory: Self.text, host: "kv1"))
+        }
+        try KeyFile.makeFolder(folder + "/var/lib/covey/main/member/snap")
+        try KeyFile.write([], to: folder + "/var/lib/covey/main/member/snap/db", mode: 0o600)
+        #expect(code { try render() } == .failedPrecondition)
+        #expect(try keeper.observe("main").engine == "etcd")
+        try KeyFile.write([], to: folder + "/var/lib/covey/main/member/covey.json", mode: 0o600)
+        #expect(try render().isChanged)
+    }
+
     @Test func `names of clusters that would leave their folder are refused`() {
         for name in ["", "..", "../etc", "a/b", "agent", "-x"] {
             #expect(code { try keeper.observe(name) } == .invalidArgument, "\(name)")

@@ -188,6 +188,13 @@ extension HostKeeper {
                 state: ledger.state == .pending ? .new : .existing, token: ledger.token,
                 members: ledger.members.map { ($0.name, $0.peerURL) })
             if let program = inventory.engine.program { try checkEngine(program) }
+            let made = DataFolder.engine(folders.data(inventory.name, inventory))
+            guard made.isEmpty || made == inventory.engine.name else {
+                throw GRPCStatus(
+                    .failedPrecondition,
+                    "the data on \(host.name) was made by engine \(made); \(inventory.engine.name) is not started on it"
+                )
+            }
             try makeConfigurationFolder(header.cluster)
             var changed: [String] = []
             var files = [RenderedFile(path: folders.inventory(header.cluster), text: request.inventory)]

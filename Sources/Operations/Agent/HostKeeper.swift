@@ -55,6 +55,7 @@ final class HostKeeper {
         seen.ledger = text(folders.ledger(cluster))
         seen.identity = text(identityFile(cluster, inventory))
         seen.hasData = KeyFile.exists(folders.data(cluster, inventory) + "/member")
+        seen.engine = DataFolder.engine(folders.data(cluster, inventory))
         seen.unit = try perform { () throws(BackendError) in try backend.state(cluster) }
         seen.certificates = certificates(cluster, inventory)
         let operation = lastOperation(cluster)

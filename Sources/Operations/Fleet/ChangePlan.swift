@@ -46,6 +46,8 @@ struct ChangePlan: Sendable, Equatable {
         var hasAgent = true
         var ledger: Ledger?
         var hasData = false
+        /// Whose server made the data: covey or etcd; empty when not known.
+        var engine = ""
         /// The member answers and serves.
         var isHealthy = false
         var isLeader = false
@@ -167,6 +169,14 @@ struct ChangePlan: Sendable, Equatable {
                         "A member does not move: give the new place another name, and both are changed one after the other."
                 )
             }
+        }
+        for host in wantedHosts where seen[host.name]?.engine.isEmpty == false {
+            guard let made = seen[host.name]?.engine, made != wish.inventory.engine.name else { continue }
+            throw Refusal(
+                gate: "ENGINE",
+                what:
+                    "the data on \(host.name) was made by engine \(made), the inventory says \(wish.inventory.engine.name)",
+                next: "A cluster keeps its engine: write engine: \(made), or move the data to another cluster.")
         }
         let leaving = current.filter { !wantedURLs.contains($0.peerURL) }
         let coming = wantedHosts.filter { !currentURLs.contains($0.peerURL) }

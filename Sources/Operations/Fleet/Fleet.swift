@@ -93,6 +93,7 @@ final class Fleet: Sendable {
                 seen.hasAgent = true
                 seen.ledger = Ledger(text: agent.ledger)
                 seen.hasData = agent.hasData
+                seen.engine = agent.engine
                 seen.inventoryDigest = agent.inventoryDigest
                 seen.isFenced = agent.unit?.isMasked == true && agent.unit?.active != "active"
             }

@@ -33,6 +33,18 @@ extension Ledger {
     }
 }
 
+/// Which server made the data in a folder; a server of the other kind must not be started on it.
+enum DataFolder {
+    static func engine(_ data: String) -> String {
+        if KeyFile.exists(data + "/member/covey.json") { return "covey" }
+        return KeyFile.exists(data + "/member/snap/db") ? "etcd" : ""
+    }
+}
+
+extension Inventory.Engine {
+    var name: String { program == nil ? "covey" : "etcd" }
+}
+
 /// Whose data this is, beside the data.
 enum Identity {
     static func write(_ path: String, _ cluster: String, _ member: String, token: String) throws(PKIError) {

@@ -58,6 +58,7 @@ struct UpCommand {
         } catch {
             throw Refused(code: 3, text: "\(error.what).\nnothing was changed; \(error.next)")
         }
+        try checkEngine(plan)
         try checkPorts(plan)
         let events = EventLines(nameWidth: inventory.voters.map(\.name.count).max() ?? 0)
         try begin(plan, &ledger, events)
@@ -133,6 +134,17 @@ struct UpCommand {
     }
 
     // MARK: What is on disk
+
+    private func checkEngine(_ plan: LocalPlan) throws(Refused) {
+        for name in plan.members {
+            let made = DataFolder.engine(folder.data(name))
+            guard !made.isEmpty, made != inventory.engine.name else { continue }
+            throw Refused(
+                code: 3,
+                text: "the data of \(name) was made by engine \(made), \(file.path) says \(inventory.engine.name): "
+                    + "a cluster keeps its engine")
+        }
+    }
 
     private func begin(_ plan: LocalPlan, _ ledger: inout Ledger?, _ events: EventLines) throws(Refused) {
         switch plan.kind {

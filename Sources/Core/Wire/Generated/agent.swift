@@ -514,13 +514,15 @@ package enum AgentPB {
         package var agentCertificateNotAfter: Int64 = 0
         package var authorities: [AgentPB.CertificateState] = []
         package var renewal: String = ""
+        package var engine: String = ""
 
         package init() {}
         package init(
             host: String = "", ledger: String = "", identity: String = "", hasData: Bool = false, unit: AgentPB.UnitState? = nil,
             certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0, operation: AgentPB.Operation? = nil, isPaused: Bool = false,
             pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
-            wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = ""
+            wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = "",
+            engine: String = ""
         ) {
             self.host = host
             self.ledger = ledger
@@ -539,6 +541,7 @@ package enum AgentPB {
             self.agentCertificateNotAfter = agentCertificateNotAfter
             self.authorities = authorities
             self.renewal = renewal
+            self.engine = engine
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -561,12 +564,14 @@ package enum AgentPB {
                 case 15: try reader.read(&agentCertificateNotAfter)
                 case 30: try reader.read(&authorities)
                 case 31: try reader.read(&renewal)
+                case 40: try reader.read(&engine)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(40, engine)
             writer.field(31, renewal)
             writer.field(30, authorities)
             writer.field(15, agentCertificateNotAfter)
@@ -606,6 +611,7 @@ package enum AgentPB {
                 FieldDescriptor(15, "agent_certificate_not_after", .int64),
                 FieldDescriptor(30, "authorities", .message({ AgentPB.CertificateState.descriptor }), .repeated),
                 FieldDescriptor(31, "renewal", .string),
+                FieldDescriptor(40, "engine", .string),
             ])
     }
 
