@@ -62,7 +62,7 @@ enum FleetCommands {
                 Option("ttl", .duration, default: "15m0s", "How long tokens are good for, at most a day."),
                 Option(
                     "through", .text, "Command that runs words on a host instead of ssh; HOST in it is the host's name."
-                )
+                ),
             ]),
         Command(
             "apply", "", "make the cluster, or change it to what the inventory says",
