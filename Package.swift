@@ -83,9 +83,11 @@ let package = Package(
         system("Telemetry", ["Foundations", "JSON", "Linux"]),
         system("TLSEngine", ["Foundations", "Linux", "CLinux", "PKI", "COpenSSL"]),
         system("HTTP2Engine", ["Foundations", "GRPC", "CNghttp2"]),
-        system("Connections", [
-            "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
-        ]),
+        system(
+            "Connections",
+            [
+                "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
+            ]),
         system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
@@ -94,32 +96,43 @@ let package = Package(
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),
 
         // Outer rings
-        outer("Server", "Server", [
-            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "PeerWire", "MVCC", "State", "FileFormats", "Flags",
-            "Linux", "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
-        ]),
-        outer("CoveyClient", "Client", [
-            "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
-        ]),
-        outer("Control", "Control", [
-            "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
-            "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient", "Passwords",
-        ]),
-        outer("Operations", "Operations", [
-            "Foundations", "Flags", "JSON", "HTTP1", "GRPC", "Wire", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI",
-            "TLSEngine", "Connections", "CoveyClient", "Systemd", "Telemetry",
-        ]),
-        program("covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
+        outer(
+            "Server", "Server",
+            [
+                "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "PeerWire", "MVCC", "State", "FileFormats", "Flags",
+                "Linux", "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
+            ]),
+        outer(
+            "CoveyClient", "Client",
+            [
+                "Foundations", "Wire", "GRPC", "Linux", "Telemetry", "TLSEngine", "HTTP2Engine", "Connections",
+            ]),
+        outer(
+            "Control", "Control",
+            [
+                "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Flags", "FileFormats", "Linux", "CLinux", "Telemetry",
+                "TLSEngine", "LMDBStore", "DiskLog", "MVCC", "State", "CoveyClient", "Passwords",
+            ]),
+        outer(
+            "Operations", "Operations",
+            [
+                "Foundations", "Flags", "JSON", "HTTP1", "GRPC", "Wire", "Inventory", "Rendering", "Linux", "CLinux", "YAML", "PKI",
+                "TLSEngine", "Connections", "CoveyClient", "Systemd", "Telemetry",
+            ]),
+        program(
+            "covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
 
         // Testing
         .target(
             name: "TestSupport", dependencies: ["Foundations", "Linux"], path: "Sources/Testing/TestSupport",
             swiftSettings: forTests),
         program("protogen", "Testing/protogen", ["Foundations"]),
-        program("covey-bench", "Testing/bench", [
-            "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
-            "FileFormats", "DiskLog", "LMDBStore",
-        ]),
+        program(
+            "covey-bench", "Testing/bench",
+            [
+                "Foundations", "Wire", "GRPC", "MVCC", "State", "Linux", "Connections", "TLSEngine", "TestSupport", "CoveyClient",
+                "FileFormats", "DiskLog", "LMDBStore",
+            ]),
         program("covey-crash", "Testing/crash", ["Foundations", "MVCC", "FileFormats", "Linux", "DiskLog", "LMDBStore"]),
         program("covey-sim", "Testing/sim", ["Foundations", "Raft", "TestSupport"]),
 
@@ -131,27 +144,38 @@ let package = Package(
         tests("StateTests", ["State", "Passwords", "MVCC", "Wire", "GRPC", "JSON", "Foundations"], data: true),
         tests("FileFormatsTests", ["FileFormats", "Wire", "Foundations"], data: true),
         tests("FlagsTests", ["Flags", "Foundations"]),
-        tests("StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
+        tests(
+            "StorageTests", ["covey-crash", "LMDBStore", "DiskLog", "MVCC", "FileFormats", "Wire", "Linux", "Foundations", "TestSupport"]),
         tests("ConfigurationTests", ["Server", "Flags", "Telemetry", "TestSupport"]),
-        tests("NetworkTests", [
-            "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
-        ], data: true),
-        tests("ClientTests", [
-            "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
-        ]),
-        tests("ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]),
-        tests("PeerTests", [
-            "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
-            "Telemetry", "Foundations", "TestSupport",
-        ], data: true),
+        tests(
+            "NetworkTests",
+            [
+                "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
+            ], data: true),
+        tests(
+            "ClientTests",
+            [
+                "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
+            ]),
+        tests(
+            "ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]
+        ),
+        tests(
+            "PeerTests",
+            [
+                "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
+                "Telemetry", "Foundations", "TestSupport",
+            ], data: true),
         tests(
             "ControlTests",
             ["covey", "Control", "Flags", "Wire", "FileFormats", "JSON", "Linux", "CoveyClient", "Foundations", "TestSupport"],
             data: true, exclude: ["Replay"]),
-        tests("OperationsTests", [
-            "covey", "Operations", "Inventory", "Rendering", "Telemetry", "Server", "Flags", "GRPC", "JSON", "PKI", "Wire",
-            "Linux", "Foundations", "TestSupport",
-        ], data: true),
+        tests(
+            "OperationsTests",
+            [
+                "covey", "Operations", "Inventory", "Rendering", "Telemetry", "Server", "Flags", "GRPC", "JSON", "PKI", "Wire",
+                "Linux", "Foundations", "TestSupport",
+            ], data: true),
         tests("ClusterTests", ["covey", "TestSupport"], exclude: ["Replay"]),
         tests("TelemetryTests", ["Telemetry", "Systemd", "JSON", "Foundations"]),
         tests("TidyTests", ["Foundations"]),

@@ -1,7 +1,7 @@
 // The token that goes with each call of a client with a user. Asked for once, by whoever needs it first, and again when a
 // server says it is no longer good.
 
-import Synchronization
+import Linux
 
 final class TokenKeeper: Sendable {
     /// Nil: the cluster has authentication switched off, calls go without a token.

@@ -60,13 +60,17 @@ package enum OperatorProgram {
             Command(
                 "status", "[INVENTORY]", "show the members of a cluster and how they are",
                 description: """
-                    Exit codes: 0 HEALTHY, 10 healthy but the inventory has changed, 11 DEGRADED, 12 AT-RISK, 13 NO-QUORUM, 14 UNKNOWN,
+                    Members are those of the ledger; where the inventory says otherwise a line tells what to write there.
+                    Exit codes: 0 HEALTHY, 10 healthy but the inventory differs, 11 DEGRADED, 12 AT-RISK, 13 NO-QUORUM, 14 UNKNOWN,
                     3 there is no such cluster.
                     """,
                 options: [
                     file, state,
                     Option(
                         "output", .text, default: "table", shorthand: "o", "table or json.", choices: ["table", "json"]),
+                    Option(
+                        "watch", .bool, shorthand: "w",
+                        "Again and again until Ctrl-C: over the screen, or a line per change when piped."),
                     Option("cacert", .text, "The authority for clients, when it is not where it usually is."),
                     Option("cert", .text, "The operator's certificate."), Option("key", .text, "Its key."),
                 ]),
@@ -105,7 +109,9 @@ package enum OperatorProgram {
             Output.data(JSONSchema.text)
             return 0
         }
-        if FleetCommands.all.contains(where: { $0.name == command.path.first }) { return FleetCommands.perform(command) }
+        if FleetCommands.all.contains(where: { $0.name == command.path.first }) {
+            return FleetCommands.perform(command)
+        }
         if command.name == "init" {
             let text = FirstInventory.text(name: command.values.text("name"), addresses: command.words)
             do throws(InventoryFile.Failure) { _ = try InventoryFile.parse(Array(text.utf8), "inventory") } catch {
@@ -153,7 +159,7 @@ package enum OperatorProgram {
                 trustedCA: values.text("cacert"), certificate: values.text("cert"), key: values.text("key"))
             return StatusCommand(
                 file, stateFolder: values.text("state-dir"), asJSON: output == "json", credentials: credentials
-            ).run()
+            ).run(watching: values.bool("watch"))
         case "validate":
             let inventory = file.inventory
             Output.data(

@@ -52,7 +52,11 @@ private func certificates(_ folder: String) throws {
 
         for (change, text) in [
             ({ $0.trustedCA = folder + "/client.pem" }, "certificate signed by unknown authority"),
-            ({ $0.certificate = ""; $0.key = "" }, "remote error: bad certificate"),
+            (
+                {
+                    $0.certificate = ""; $0.key = ""
+                }, "remote error: bad certificate"
+            ),
             ({ $0.serverName = "elsewhere" }, "certificate is not valid for elsewhere"),
         ] as [((inout ClientConfiguration.TLS) -> Void, String)] {
             var wrong = configuration

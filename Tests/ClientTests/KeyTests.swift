@@ -72,7 +72,8 @@ import Testing
             .when(.unchanged(pair), .value(of: "txn/owner", is: "me"), .version(of: .prefix("txn/"), .less, 2))
             .then(
                 .put("txn/owner", "you", returningPrevious: true), .delete("txn/none"), .list(.prefix("txn/")),
-                .transaction(Transaction().when(.exists("txn/none")).otherwise(.put("txn/inner", "1"))))
+                .transaction(Transaction().when(.exists("txn/none")).otherwise(.put("txn/inner", "1")))
+            )
             .commit()
         #expect(swap.succeeded && swap.responses.count == 4)
         guard case .put(let put) = swap.responses[0], case .delete(let deletion) = swap.responses[1],

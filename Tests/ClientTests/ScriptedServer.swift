@@ -5,8 +5,9 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
-import Synchronization
 import Wire
+
+import struct Synchronization.Atomic
 
 /// Moves what belongs to one thread through a `@Sendable` closure that runs on that thread.
 private struct OnItsThread<T>: @unchecked Sendable {

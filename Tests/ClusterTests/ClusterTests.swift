@@ -17,7 +17,8 @@ struct ClusterTests {
 
     private func run(_ script: String, _ arguments: [String] = []) throws {
         let python = try #require(RealTools.python, "run: make deps")
-        let result = Subprocess.run(python, [Self.folder + script, "--covey", Self.covey + " server", "--seed", RealTools.seed] + arguments)
+        let result = Subprocess.run(
+            python, [Self.folder + script, "--covey", Self.covey + " server", "--seed", RealTools.seed] + arguments)
         // 77: what the machine cannot do, said by the script.
         if result.status == 77 { return print("\(script): \(result.output)") }
         #expect(result.status == 0, "\(script) \(arguments.joined(separator: " "))\n\(result.output.suffix(30_000))")

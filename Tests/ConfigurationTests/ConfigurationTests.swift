@@ -13,8 +13,7 @@ private func read(
     }
 }
 
-private func configuration(_ words: [String], _ environment: [String] = [], file: String? = nil) -> ServerConfiguration?
-{
+private func configuration(_ words: [String], _ environment: [String] = [], file: String? = nil) -> ServerConfiguration? {
     if case .start(let configuration, _, _) = read(words, environment, file: file) { configuration } else { nil }
 }
 

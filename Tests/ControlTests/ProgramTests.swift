@@ -41,15 +41,19 @@ private enum Built {
         text.split(separator: "\n", omittingEmptySubsequences: false).filter { !$0.hasPrefix("\t3.5.") }
     }
 
-    @Test(arguments: [
-        (["bogus"], 1, "Error: unknown command \"bogus\" for \"etcdctl\"\nRun 'etcdctl --help' for usage.\nError: unknown command \"bogus\" for \"etcdctl\"\n"),
-        (["get"], 128, "Error: get command needs one argument as key and an optional argument as range_end\n"),
-        (["get", "a", "-w", "bogus"], 4, "Error: unsupported output format\n"),
-        (["get", "a", "--cert=x"], 128, "Error: KeyFile and CertFile must both be present[key: , cert: x]\n"),
-        (["get", "a", "--cacert=/nonexistent"], 128, "Error: open /nonexistent: no such file or directory\n"),
-        (["get", "a", "--endpoints="], 2, "Error: etcdclient: no available endpoints\n"),
-        (["completion", "tcsh"], 128, "Error: no completion for the shell \"tcsh\", only for bash, zsh, fish\n"),
-    ] as [([String], Int32, String)])
+    @Test(
+        arguments: [
+            (
+                ["bogus"], 1,
+                "Error: unknown command \"bogus\" for \"etcdctl\"\nRun 'etcdctl --help' for usage.\nError: unknown command \"bogus\" for \"etcdctl\"\n"
+            ),
+            (["get"], 128, "Error: get command needs one argument as key and an optional argument as range_end\n"),
+            (["get", "a", "-w", "bogus"], 4, "Error: unsupported output format\n"),
+            (["get", "a", "--cert=x"], 128, "Error: KeyFile and CertFile must both be present[key: , cert: x]\n"),
+            (["get", "a", "--cacert=/nonexistent"], 128, "Error: open /nonexistent: no such file or directory\n"),
+            (["get", "a", "--endpoints="], 2, "Error: etcdclient: no available endpoints\n"),
+            (["completion", "tcsh"], 128, "Error: no completion for the shell \"tcsh\", only for bash, zsh, fish\n"),
+        ] as [([String], Int32, String)])
     func `fails as etcdctl does`(words: [String], status: Int32, output: String) {
         let run = Subprocess.run(Built.etcdctl, words)
         #expect(run.status == status)
@@ -96,5 +100,30 @@ private enum Built {
                 "--ctl", "\(RealTools.etcd35 ?? "")/etcdctl", "--recordings", "\(Recorded.folder)/Data/\(recordings)",
             ])
         #expect(run.status == 0, "\(run.output)")
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
+    func `leaves nothing when a snapshot finds no room, and gets many keys in pages`() async throws {
+        let server = await EtcdProcess("\(try #require(RealTools.etcd35))/etcd").start()
+        let value = String(repeating: "v", count: 700)
+        // 1,500 keys: more than one page.
+        for part in 0..<15 {
+            let puts = (0..<100).map { "put key/\(10_000 + part * 100 + $0) \(value)" }.joined(separator: "\n")
+            let run = Subprocess.run(
+                "/bin/sh", ["-c", "printf '\n%s\n\n\n' '\(puts)' | \(Built.covey) ctl --endpoints \(server.endpoint) txn"])
+            #expect(run.status == 0, "\(run.output)")
+        }
+        let got = Subprocess.run(
+            Built.covey, ["ctl", "--endpoints", server.endpoint, "get", "--prefix", "key/", "--print-value-only"])
+        #expect(got.output.split(separator: "\n").count == 1_500)
+
+        let target = temporaryFolder("room") + "/s.db"
+        // A file may become 64 KiB large, and the signal that says so is off: the write fails, as on a full disk.
+        let save = "trap '' XFSZ; ulimit -f 64; \(Built.covey) ctl --endpoints \(server.endpoint) snapshot save \(target)"
+        let saved = Subprocess.run("/bin/bash", ["-c", save])
+        #expect(saved.status == 5)
+        #expect(saved.output.contains("there is no room for the file"), "\(saved.output)")
+        let left = Subprocess.run("/bin/sh", ["-c", "ls \(target)*"])
+        #expect(left.status != 0, "\(left.output)")
     }
 }

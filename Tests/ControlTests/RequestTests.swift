@@ -48,13 +48,15 @@ private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
     @Test func `have three parts, each ended by a blank line`() throws {
         let request = try read("val(\"a\") = \"1\"\n\nput a 'b c' --lease=1f\nget \"x\\ty\" --prefix\n\ndel d e --prev-kv\n\n")
         #expect(request.compare.count == 1)
-        #expect(request.success == [
-            RequestOp(request: .requestPut(PutRequest(key: bytes("a"), value: bytes("b c"), lease: 31))),
-            RequestOp(request: .requestRange(RangeRequest(key: bytes("x\ty"), rangeEnd: bytes("x\tz")))),
-        ])
-        #expect(request.failure == [
-            RequestOp(request: .requestDeleteRange(DeleteRangeRequest(key: bytes("d"), rangeEnd: bytes("e"), prevKv: true)))
-        ])
+        #expect(
+            request.success == [
+                RequestOp(request: .requestPut(PutRequest(key: bytes("a"), value: bytes("b c"), lease: 31))),
+                RequestOp(request: .requestRange(RangeRequest(key: bytes("x\ty"), rangeEnd: bytes("x\tz")))),
+            ])
+        #expect(
+            request.failure == [
+                RequestOp(request: .requestDeleteRange(DeleteRangeRequest(key: bytes("d"), rangeEnd: bytes("e"), prevKv: true)))
+            ])
     }
 
     @Test func `that end early are refused`() {
@@ -73,12 +75,16 @@ private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
 }
 
 @Suite struct `Watch arguments` {
-    private let root = Command("etcdctl", commands: [
-        Command("watch", options: [
-            Option("prefix", .bool), Option("rev", .integer(bits: 64)), Option("prev-kv", .bool),
-            Option("progress-notify", .bool), Option("interactive", .bool, shorthand: "i"),
+    private let root = Command(
+        "etcdctl",
+        commands: [
+            Command(
+                "watch",
+                options: [
+                    Option("prefix", .bool), Option("rev", .integer(bits: 64)), Option("prev-kv", .bool),
+                    Option("progress-notify", .bool), Option("interactive", .bool, shorthand: "i"),
+                ])
         ])
-    ])
 
     private func parse(_ words: [String], _ key: String = "", _ end: String = "") throws -> WatchArguments {
         guard case .run(let parsed) = try CommandLineParser(root, prefixMatching: true).parse(["watch"] + words) else {
@@ -97,29 +103,32 @@ private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
         #expect(try parse(["a", "b", "c"]).range == KeyRange(key: bytes("a"), end: bytes("b")))
     }
 
-    @Test(arguments: [
-        ([], "", "bad number of arguments"), (["--", "echo"], "", "bad number of arguments"),
-        (["foo", "--"], "", "bad number of arguments (found separator --, but no commands)"),
-        (["foo"], "k", "bad number of arguments (found conflicting environment key)"),
-        (["foo", "--", "echo"], "k", "bad number of arguments (found conflicting environment key)"),
-        (["a", "b", "--prefix"], "", "`range_end` and `--prefix` are mutually exclusive"),
-    ] as [([String], String, String)])
+    @Test(
+        arguments: [
+            ([], "", "bad number of arguments"), (["--", "echo"], "", "bad number of arguments"),
+            (["foo", "--"], "", "bad number of arguments (found separator --, but no commands)"),
+            (["foo"], "k", "bad number of arguments (found conflicting environment key)"),
+            (["foo", "--", "echo"], "k", "bad number of arguments (found conflicting environment key)"),
+            (["a", "b", "--prefix"], "", "`range_end` and `--prefix` are mutually exclusive"),
+        ] as [([String], String, String)])
     func `are refused in etcdctl's words`(words: [String], key: String, message: String) {
         #expect(throws: CtlFailure(.badArguments, message)) { try parse(words, key) }
     }
 }
 
 @Suite struct Keys {
-    @Test(arguments: [
-        ([0x61], [0x62]), ([0x61, 0xff], [0x62]), ([0xff, 0xff], [0]), ([], [0]),
-    ] as [(Bytes, Bytes)])
+    @Test(
+        arguments: [
+            ([0x61], [0x62]), ([0x61, 0xff], [0x62]), ([0xff, 0xff], [0]), ([], [0]),
+        ] as [(Bytes, Bytes)])
     func `of a prefix end where the next prefix begins`(prefix: Bytes, end: Bytes) {
         #expect(KeyRange.prefixEnd(of: prefix) == end)
     }
 
-    @Test(arguments: [
-        Bytes("plain".utf8), Bytes("h\u{e9}llo".utf8), [0xff, 0x41, 0xfe], [0xc3], [0xe2, 0x80, 0x41], [0x80, 0xf0, 0x9f, 0x98, 0x80],
-    ] as [Bytes])
+    @Test(
+        arguments: [
+            Bytes("plain".utf8), Bytes("h\u{e9}llo".utf8), [0xff, 0x41, 0xfe], [0xc3], [0xe2, 0x80, 0x41], [0x80, 0xf0, 0x9f, 0x98, 0x80],
+        ] as [Bytes])
     func `survive being words, whatever bytes they are`(key: Bytes) {
         #expect(ArgumentText.bytes(of: ArgumentText.text(of: key)) == key)
     }
@@ -138,10 +147,11 @@ private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
     @Test func `fail for each reason by name`() {
         let verdict = PerformanceVerdict([0.1, 0.9], errors: ["boom": 3], rate: 150, seconds: 1)
         #expect(!verdict.isPassed)
-        #expect(verdict.lines == [
-            "FAIL: too many errors", "FAIL: ERROR(boom) -> 3", "FAIL: Throughput too low: 2 writes/s",
-            "FAIL: Slowest request took too long: 0.900000s", "FAIL: Stddev too high: 0.400000s", "FAIL",
-        ])
+        #expect(
+            verdict.lines == [
+                "FAIL: too many errors", "FAIL: ERROR(boom) -> 3", "FAIL: Throughput too low: 2 writes/s",
+                "FAIL: Slowest request took too long: 0.900000s", "FAIL: Stddev too high: 0.400000s", "FAIL",
+            ])
     }
 }
 

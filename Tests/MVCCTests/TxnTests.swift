@@ -207,9 +207,11 @@ import Wire
         let store = try store()
         try store.compact(3)
         let compacted = TxnTests.range("a", revision: 2)
-        let nested = TxnTests.txn([], [TxnTests.range("a", revision: 99)], compare: [
-            Compare(result: .greater, target: .version, key: Array("a".utf8), targetUnion: .version(100))
-        ])
+        let nested = TxnTests.txn(
+            [], [TxnTests.range("a", revision: 99)],
+            compare: [
+                Compare(result: .greater, target: .version, key: Array("a".utf8), targetUnion: .version(100))
+            ])
         let inOrder = TxnRequest(success: [TxnTests.put("n"), compacted, nested]).encoded()
         #expect(throws: KeyValueError.compacted) { try store.checkDirectRanges(inOrder.rawSpan, leaseExists: { _ in true }) }
         // The proposer says nothing of what is refused when the entry is applied.

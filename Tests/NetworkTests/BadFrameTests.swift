@@ -87,18 +87,28 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
     ]
 
     static let connection: [BadFrames] = [
-        BadFrames("frame larger than announced", bytes: Frame.header(16385, 0, 0, 1) + [UInt8](repeating: 0, count: 16385), .goAway([Code.frameSize])),
+        BadFrames(
+            "frame larger than announced", bytes: Frame.header(16385, 0, 0, 1) + [UInt8](repeating: 0, count: 16385),
+            .goAway([Code.frameSize])),
         BadFrames("DATA on stream 0", [Frame(.data, [1])], .goAway([Code.protocolError])),
         BadFrames("HEADERS on stream 0", [Frame(.headers, flags: 4, Frame.block(Frame.grpcFields))], .goAway([Code.protocolError])),
         BadFrames("DATA on an idle stream", [Frame(.data, stream: 1, [1])], .goAway([Code.protocolError, Code.streamClosed])),
         BadFrames("even stream number", [.request(2)], .goAway([Code.protocolError])),
         BadFrames("HEADERS inside a header block", [.request(1, flags: 0), .request(3)], .goAway([Code.protocolError])),
-        BadFrames("CONTINUATION of another stream", [.request(1, flags: 0), Frame(.continuation, flags: 4, stream: 3)], .goAway([Code.protocolError])),
+        BadFrames(
+            "CONTINUATION of another stream", [.request(1, flags: 0), Frame(.continuation, flags: 4, stream: 3)],
+            .goAway([Code.protocolError])),
         BadFrames("CONTINUATION of nothing", [Frame(.continuation, flags: 4, stream: 1)], .goAway([Code.protocolError])),
-        BadFrames("padding longer than the frame", [.request(1), Frame(.data, flags: Frame.padded, stream: 1, [9, 1, 1])], .goAway([Code.protocolError])),
-        BadFrames("garbage header block", [Frame(.headers, flags: 5, stream: 1, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff])], .goAway([Code.compression])),
+        BadFrames(
+            "padding longer than the frame", [.request(1), Frame(.data, flags: Frame.padded, stream: 1, [9, 1, 1])],
+            .goAway([Code.protocolError])),
+        BadFrames(
+            "garbage header block", [Frame(.headers, flags: 5, stream: 1, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff])],
+            .goAway([Code.compression])),
         BadFrames("table index out of range", [Frame(.headers, flags: 5, stream: 1, [0xfe])], .goAway([Code.compression])),
-        BadFrames("dynamic table larger than allowed", [Frame(.headers, flags: 5, stream: 1, [0x3f, 0xe1, 0xff, 0x03])], .goAway([Code.compression])),
+        BadFrames(
+            "dynamic table larger than allowed", [Frame(.headers, flags: 5, stream: 1, [0x3f, 0xe1, 0xff, 0x03])],
+            .goAway([Code.compression])),
         BadFrames("SETTINGS on a stream", [Frame(.settings, stream: 1)], .goAway([Code.protocolError])),
         BadFrames("SETTINGS of odd length", [Frame(.settings, [0, 1, 0])], .goAway([Code.frameSize])),
         BadFrames("SETTINGS ack with payload", [Frame(.settings, flags: 1, Frame.setting(1, 0))], .goAway([Code.frameSize])),
@@ -111,14 +121,20 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
         BadFrames("RST_STREAM of an idle stream", [Frame(.reset, stream: 1, Frame.be32(8))], .goAway([Code.protocolError])),
         BadFrames("RST_STREAM of 3 bytes", [.request(1), Frame(.reset, stream: 1, [0, 0, 8])], .goAway([Code.frameSize])),
         BadFrames("GOAWAY on a stream", [Frame(.goAway, stream: 1, [UInt8](repeating: 0, count: 8))], .goAway([Code.protocolError])),
-        BadFrames("PUSH_PROMISE from a client", [.request(1), Frame(.pushPromise, flags: 4, stream: 1, Frame.be32(2))], .goAway([Code.protocolError])),
+        BadFrames(
+            "PUSH_PROMISE from a client", [.request(1), Frame(.pushPromise, flags: 4, stream: 1, Frame.be32(2))],
+            .goAway([Code.protocolError])),
         BadFrames("WINDOW_UPDATE of 0", [Frame(.windowUpdate, Frame.be32(0))], .goAway([Code.protocolError])),
         BadFrames("WINDOW_UPDATE beyond 2^31-1", [Frame(.windowUpdate, Frame.be32(0x7fff_ffff))], .goAway([Code.flowControl])),
         BadFrames("WINDOW_UPDATE of an idle stream", [Frame(.windowUpdate, stream: 1, Frame.be32(1))], .goAway([Code.protocolError])),
         BadFrames("WINDOW_UPDATE of 3 bytes", [Frame(.windowUpdate, [0, 0, 1])], .goAway([Code.frameSize])),
         BadFrames("PRIORITY of 4 bytes", [Frame(.priority, stream: 1, [0, 0, 0, 0])], .goAway([Code.frameSize])),
-        BadFrames("CONTINUATION flood", [.request(1, flags: 0)] + [Frame](repeating: Frame(.continuation, stream: 1), count: 20000), .goAway([Code.calm, Code.protocolError, Code.internalError])),
-        BadFrames("SETTINGS flood", [Frame](repeating: Frame(.settings, Frame.setting(3, 1)), count: 20000), .goAway([Code.calm, Code.protocolError])),
+        BadFrames(
+            "CONTINUATION flood", [.request(1, flags: 0)] + [Frame](repeating: Frame(.continuation, stream: 1), count: 20000),
+            .goAway([Code.calm, Code.protocolError, Code.internalError])),
+        BadFrames(
+            "SETTINGS flood", [Frame](repeating: Frame(.settings, Frame.setting(3, 1)), count: 20000),
+            .goAway([Code.calm, Code.protocolError])),
         BadFrames("PING flood", [Frame](repeating: Frame(.ping, [UInt8](repeating: 0, count: 8)), count: 20000), .goAway([Code.calm])),
         BadFrames(
             "rapid reset", (0..<60000).flatMap { [Frame.request($0 * 2 + 1), Frame(.reset, stream: $0 * 2 + 1, Frame.be32(8))] },
@@ -127,16 +143,22 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
 
     static let streams: [BadFrames] = [
         // A connection error is more than the RFC asks for here, and allowed.
-        BadFrames("WINDOW_UPDATE of 0 on a stream", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0))], .goAway([Code.protocolError])),
+        BadFrames(
+            "WINDOW_UPDATE of 0 on a stream", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0))], .goAway([Code.protocolError])),
         // It could be the trailers of a stream that was just reset; nghttp2 does not tell them apart and lets them pass.
         BadFrames("stream number going back", [.request(5), .request(3)], .ignored),
-        BadFrames("stream window beyond 2^31-1", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0x7fff_ffff))], .reset(1, [Code.flowControl])),
+        BadFrames(
+            "stream window beyond 2^31-1", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0x7fff_ffff))],
+            .reset(1, [Code.flowControl])),
         BadFrames("unknown frame type", [Frame(type: 0xbe, flags: 0xff, stream: 7, payload: [1, 2, 3])], .ignored),
         BadFrames("unknown setting", [Frame(.settings, Frame.setting(0xabcd, 7))], .ignored),
         BadFrames("PRIORITY for an idle stream", [Frame(.priority, stream: 9, [0, 0, 0, 0, 1])], .ignored),
         BadFrames("reserved bit set", bytes: Frame.header(8, 6, 0, 0x8000_0000) + [UInt8](repeating: 7, count: 8), .ignored),
-        BadFrames("padded DATA", [.request(1), Frame(.data, flags: Frame.padded | Frame.endStream, stream: 1, [3, 0, 0, 0, 0, 0, 0, 0, 0])], .ignored),
-        BadFrames("empty DATA frames", [.request(1)] + [Frame](repeating: Frame(.data, stream: 1), count: 500) + [.message(1, [])], .ignored),
+        BadFrames(
+            "padded DATA", [.request(1), Frame(.data, flags: Frame.padded | Frame.endStream, stream: 1, [3, 0, 0, 0, 0, 0, 0, 0, 0])],
+            .ignored),
+        BadFrames(
+            "empty DATA frames", [.request(1)] + [Frame](repeating: Frame(.data, stream: 1), count: 500) + [.message(1, [])], .ignored),
     ]
 
     static let all = heads + connection + streams

@@ -159,7 +159,8 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
         let server = TestServer(sendBufferBytes: 16384)
         defer { server.stop() }
         let connection = try RawConnection(port: server.port, receiveBuffer: 4096, seconds: 2)
-        let request = Array("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n".utf8) + [UInt8](repeating: 0x61, count: 100_000)
+        let request =
+            Array("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n".utf8) + [UInt8](repeating: 0x61, count: 100_000)
         var accepted = 0
         // Either the sending stops (the kernel's buffers are full because nobody reads) or the server hangs up.
         while accepted < 2000, connection.send(request) { accepted += 1 }
@@ -187,7 +188,8 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
         let connection = try open(server)
         for i in 0..<20 {
             let stream = UInt32(i) * 2 + 1
-            connection.send(.request(stream), Frame(.data, stream: stream, [0] + Frame.be32(1_000_000) + [UInt8](repeating: 1, count: 10_000)))
+            connection.send(
+                .request(stream), Frame(.data, stream: stream, [0] + Frame.be32(1_000_000) + [UInt8](repeating: 1, count: 10_000)))
         }
         let refused = try connection.next(.headers)
         #expect(refused.flags & Frame.endStream != 0)

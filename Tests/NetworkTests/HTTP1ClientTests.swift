@@ -312,14 +312,20 @@ private final class Scripted: EventHandler {
         let both = try Both()
         let port = both.origin.port
         #expect(both.get(HTTP1ClientRequest("GET", "/echo"), HTTPOrigin(isTLS: false, host: "localhost", port: port)).status == 200)
-        guard case .connect? = both.get(
-            HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: false, host: "nowhere.invalid", port: port)).error
+        guard
+            case .connect? = both.get(
+                HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: false, host: "nowhere.invalid", port: port)
+            ).error
         else { throw Missing() }
-        guard case .connect? = both.get(
-            HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: false, host: "127.0.0.1", port: "1")).error
+        guard
+            case .connect? = both.get(
+                HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: false, host: "127.0.0.1", port: "1")
+            ).error
         else { throw Missing() }
-        guard case .tls? = both.get(
-            HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: true, host: "127.0.0.1", port: port)).error
+        guard
+            case .tls? = both.get(
+                HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: true, host: "127.0.0.1", port: port)
+            ).error
         else { throw Missing() }
     }
 

@@ -63,7 +63,10 @@ struct HTTP1RequestTests {
             "GET /1 HTTP/1.1 none | body  | POST /2 HTTP/1.1 length(1) | body x | GET /3 HTTP/1.1 none | body  | closed"
         ),
         // Smuggling
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "error Content-Length together with Transfer-Encoding"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "error Content-Length together with Transfer-Encoding"
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", "error malformed or repeated Content-Length"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", "error malformed or repeated Content-Length"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", "error malformed or repeated Content-Length"),
@@ -73,7 +76,10 @@ struct HTTP1RequestTests {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "error malformed or repeated Content-Length"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", "error unsupported transfer encoding"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "error unsupported transfer encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", "error unsupported transfer encoding"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "error unsupported transfer encoding"
+        ),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "error unsupported transfer encoding"),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "error malformed header field name"),
         ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "error malformed header field name"),
@@ -96,21 +102,57 @@ struct HTTP1RequestTests {
         ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", "error malformed request line"),
         ("GET / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", "error unknown expectation"),
         // Chunks
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n", "POST / HTTP/1.1 chunked | error malformed chunked encoding"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFF\r\n", "POST / HTTP/1.1 chunked | error body is larger than 8388608 bytes"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n", "POST / HTTP/1.1 chunked | error malformed or forbidden trailer field"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8388609\r\n\r\n", "POST / HTTP/1.1 length(8388609) | error body is larger than 8388608 bytes"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
+            "POST / HTTP/1.1 chunked | error malformed chunked encoding"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFF\r\n",
+            "POST / HTTP/1.1 chunked | error body is larger than 8388608 bytes"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n",
+            "POST / HTTP/1.1 chunked | error malformed or forbidden trailer field"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8388609\r\n\r\n",
+            "POST / HTTP/1.1 length(8388609) | error body is larger than 8388608 bytes"
+        ),
         // The end of the connection
         ("", "closed"),
         ("GET / HT", "error connection closed inside a message"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", "POST / HTTP/1.1 length(3) | error connection closed inside a message"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "POST / HTTP/1.1 chunked | error connection closed inside a message"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab",
+            "POST / HTTP/1.1 length(3) | error connection closed inside a message"
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            "POST / HTTP/1.1 chunked | error connection closed inside a message"
+        ),
     ]
 
     @Test(arguments: table)
@@ -137,13 +179,21 @@ struct HTTP1RequestTests {
         #expect(run("GET / HTTP/1.1\r\n\(host)A: 1\r\nB: 2\r\n\r\n").hasSuffix("closed"))
         #expect(run("GET / HTTP/1.1\r\n\(host)A: 1\r\nB: 2\r\nC: 3\r\n\r\n") == "error more than 3 header fields")
         let padding = String(repeating: "v", count: 30)
-        #expect(run("GET / HTTP/1.1\r\n\(host)A: \(padding)\r\nB: \(padding)\r\nC: \(padding)\r\n\r\n") == "error headers are larger than 100 bytes")
+        #expect(
+            run("GET / HTTP/1.1\r\n\(host)A: \(padding)\r\nB: \(padding)\r\nC: \(padding)\r\n\r\n")
+                == "error headers are larger than 100 bytes")
         #expect(run("POST / HTTP/1.1\r\n\(host)Content-Length: 4\r\n\r\nabcd").hasSuffix("body abcd | closed"))
         #expect(run("POST / HTTP/1.1\r\n\(host)Content-Length: 5\r\n\r\nabcde").hasSuffix("error body is larger than 4 bytes"))
-        #expect(run("POST / HTTP/1.1\r\n\(host)Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n").hasSuffix("body abcd | closed"))
-        #expect(run("POST / HTTP/1.1\r\n\(host)Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\n").hasSuffix("error body is larger than 4 bytes"))
+        #expect(
+            run("POST / HTTP/1.1\r\n\(host)Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n").hasSuffix(
+                "body abcd | closed"))
+        #expect(
+            run("POST / HTTP/1.1\r\n\(host)Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\n").hasSuffix(
+                "error body is larger than 4 bytes"))
         let extended = "1;" + String(repeating: "e", count: 300)
-        #expect(run("POST / HTTP/1.1\r\n\(host)Transfer-Encoding: chunked\r\n\r\n\(extended)\r\n").hasSuffix("error malformed chunked encoding"))
+        #expect(
+            run("POST / HTTP/1.1\r\n\(host)Transfer-Encoding: chunked\r\n\r\n\(extended)\r\n").hasSuffix("error malformed chunked encoding")
+        )
     }
 
     @Test func `what a head says about its connection`() throws {
@@ -230,15 +280,24 @@ struct HTTP1ResponseTests {
         ("GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 OK length(2) close | body hi | closed"),
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "200 OK none | body  | closed"),
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", "304 Not Modified none | body  | closed"),
-        ("GET", "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "204 No Content none | body  | 200 OK length(1) | body x | closed"),
-        ("POST", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "info 100 | 200 OK chunked | body x | closed"),
+        (
+            "GET", "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+            "204 No Content none | body  | 200 OK length(1) | body x | closed"
+        ),
+        (
+            "POST", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+            "info 100 | 200 OK chunked | body x | closed"
+        ),
         ("GET", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n\u{1}\u{2}", "101 Switching Protocols none | upgraded"),
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", "200 OK length(3) | error connection closed inside a message"),
         ("GET", "HTTP/1.1 20 OK\r\n\r\n", "error malformed status line"),
         ("GET", "HTTP/1.1 2000 OK\r\n\r\n", "error malformed status line"),
         ("GET", "HTTX/1.1 200 OK\r\n\r\n", "error malformed status line"),
         ("GET", "HTTP/2.0 200 OK\r\n\r\n", "error unsupported HTTP version"),
-        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "error Content-Length together with Transfer-Encoding"),
+        (
+            "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "error Content-Length together with Transfer-Encoding"
+        ),
     ])
     func `responses parse alike whole and one byte at a time`(_ method: String, _ input: String, _ expected: String) {
         #expect(transcript(input, method: method, bytewise: false) == expected)
@@ -262,7 +321,8 @@ struct HTTP1ResponseTests {
 
         var response: [UInt8] = []
         HTTPWriter.append(HTTPResponseHead(404, fields: ["Content-Type": "text/plain"], framing: .length(3)), to: &response)
-        #expect(String(decoding: response, as: UTF8.self) == "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n")
+        #expect(
+            String(decoding: response, as: UTF8.self) == "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n")
         response = []
         HTTPWriter.append(HTTPResponseHead(204), to: &response)
         #expect(String(decoding: response, as: UTF8.self) == "HTTP/1.1 204 No Content\r\n\r\n")

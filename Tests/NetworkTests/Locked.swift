@@ -1,6 +1,6 @@
 // A value shared by threads of a test.
 
-import Synchronization
+import Linux
 
 final class Locked<Value: Sendable>: Sendable {
     private let value: Mutex<Value>

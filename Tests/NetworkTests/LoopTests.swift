@@ -3,8 +3,9 @@
 import Foundations
 import Glibc
 import Linux
-import Synchronization
 import Testing
+
+import struct Synchronization.Atomic
 
 /// Calls a closure when ready.
 private final class Watching: EventHandler {
@@ -91,7 +92,7 @@ private func socketPair() -> (Int32, Int32) {
         var log: [String] = []
         loop.atEndOfTurn { log.append("a") }
         loop.atEndOfTurn { log.append("b") }
-        loop.post { }
+        loop.post {}
         loop.schedule(after: 0) {
             log.append("timer")
             loop.turnAgain()

@@ -22,9 +22,10 @@ final class CertificateFolder {
         defer { closedir(folder) }
         var all: [String] = []
         while let entry = readdir(folder) {
-            all.append(withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            })
+            all.append(
+                withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                })
         }
         return all
     }

@@ -79,7 +79,9 @@ struct TLSTests {
             return pair.client.isEstablished ? pair.client.cipherSuite : pair.outcome
         }
         #expect(try suite(["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]) == "ECDHE-ECDSA-AES128-GCM-SHA256")
-        #expect(try suite(["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"], server: "rsa").hasPrefix("ECDHE-RSA-AES"))
+        #expect(
+            try suite(["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"], server: "rsa").hasPrefix(
+                "ECDHE-RSA-AES"))
         #expect(try suite(["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]).contains("no shared cipher"), "the key is ECDSA")
         var server = folder.server()
         server.cipherSuites = ["BOGUS"]
@@ -183,7 +185,8 @@ struct TLSTests {
         server.allowedCommonNames = ["admin", "client"]
         #expect(try handshake(folder.client("client"), server).outcome == good)
         server.allowedCommonNames = ["admin"]
-        #expect(try handshake(folder.client("client"), server).server.reason == .certificate(.commonName(found: "client", allowed: ["admin"])))
+        #expect(
+            try handshake(folder.client("client"), server).server.reason == .certificate(.commonName(found: "client", allowed: ["admin"])))
         server.allowedCommonNames = []
         for host in ["client.example.org", "10.0.0.9"] {
             server.allowedHosts = ["nobody", host]
@@ -214,7 +217,9 @@ struct TLSTests {
         let folder = CertificateFolder()
         try folder.issue(try folder.authority(), "server")
         let context = try TLSContext(folder.server())
-        for text in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\u{0}\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}"] {
+        for text in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\u{0}\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}",
+        ] {
             let session = context.makeServerSession()
             var plain: [UInt8] = [], cipher: [UInt8] = []
             #expect(!session.receive(Array(text.utf8).rawSpan, plain: &plain, cipher: &cipher))
@@ -326,22 +331,36 @@ struct TLSTests {
         #expect("\(missing)" == "open \(folder.path)/none.pem: No such file or directory")
         #expect(failure { $0.certificateFile = folder.file("empty.pem") } == .files(.noCertificate(source: folder.file("empty.pem"))))
         #expect(failure { $0.certificateFile = folder.file("text.pem") } == .files(.noCertificate(source: folder.file("text.pem"))))
-        guard case .files(.malformedCertificate)? = failure({ $0.certificateFile = folder.file("broken.pem") }) else { Issue.record(); return }
+        guard case .files(.malformedCertificate)? = failure({ $0.certificateFile = folder.file("broken.pem") }) else {
+            Issue.record(); return
+        }
         #expect(failure { $0.keyFile = folder.file("text.pem") } == .files(.noKey(source: folder.file("text.pem"))))
-        #expect(failure { $0.keyFile = folder.file("other.key") } == .files(.mismatch(certificate: folder.file("server.pem"), key: folder.file("other.key"))))
-        #expect(failure { $0.keyFile = folder.file("open.key"); $0.refusesOpenKeys = true } == .files(.openToOthers(path: folder.file("open.key"), mode: 0o644)))
+        #expect(
+            failure { $0.keyFile = folder.file("other.key") }
+                == .files(.mismatch(certificate: folder.file("server.pem"), key: folder.file("other.key"))))
+        #expect(
+            failure {
+                $0.keyFile = folder.file("open.key"); $0.refusesOpenKeys = true
+            } == .files(.openToOthers(path: folder.file("open.key"), mode: 0o644)))
         #expect(failure { $0.keyFile = folder.file("open.key") } == nil)
-        guard case .files(.malformedRevocationList)? = failure({ $0.revocationFile = folder.file("text.pem") }) else { Issue.record(); return }
+        guard case .files(.malformedRevocationList)? = failure({ $0.revocationFile = folder.file("text.pem") }) else {
+            Issue.record(); return
+        }
         guard case .configuration? = failure({ $0.keyFile = "" }) else { Issue.record(); return }
-        guard case .files(.noCertificate)? = failure({ $0.trustedCAFiles = [folder.file("text.pem")]; $0.verification = .required }) else { Issue.record(); return }
+        guard
+            case .files(.noCertificate)? = failure({
+                $0.trustedCAFiles = [folder.file("text.pem")]; $0.verification = .required
+            })
+        else { Issue.record(); return }
     }
 
-    @Test(arguments: [
-        ([], [], "10.0.0.1", true), ([], ["10.0.0.1"], "10.0.0.1", true), ([], ["10.0.0.2"], "10.0.0.1", false),
-        (["a.x"], ["10.0.0.2"], "10.0.0.1", true), (["b.x"], [], "10.0.0.1", true), (["c.x"], [], "10.0.0.1", false),
-        (["*.x"], [], "10.0.0.1", true), (["*.y"], [], "10.0.0.1", false), (["A.X"], [], "10.0.0.1", true),
-        (["*.x"], [], "10.0.0.3", false),
-    ] as [([String], [String], String, Bool)])
+    @Test(
+        arguments: [
+            ([], [], "10.0.0.1", true), ([], ["10.0.0.1"], "10.0.0.1", true), ([], ["10.0.0.2"], "10.0.0.1", false),
+            (["a.x"], ["10.0.0.2"], "10.0.0.1", true), (["b.x"], [], "10.0.0.1", true), (["c.x"], [], "10.0.0.1", false),
+            (["*.x"], [], "10.0.0.1", true), (["*.y"], [], "10.0.0.1", false), (["A.X"], [], "10.0.0.1", true),
+            (["*.x"], [], "10.0.0.3", false),
+        ] as [([String], [String], String, Bool)])
     func `a dialling member's certificate must fit its address`(
         _ dns: [String], _ addresses: [String], _ remote: String, _ accepted: Bool
     ) throws {

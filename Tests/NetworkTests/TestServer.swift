@@ -5,7 +5,6 @@ import Foundations
 import GRPC
 import Glibc
 import Linux
-import Synchronization
 import TestSupport
 
 /// What the server saw, for tests to wait for.
@@ -15,7 +14,6 @@ final class Probe: Sendable {
         var cancelled = 0
         var queuedMax = 0
         var sent = 0
-        var ended: [GRPCCode: Int] = [:]
         var reports: [String] = []
     }
 
@@ -147,7 +145,6 @@ final class TestService: CallObserver {
             return Chatter(self, context.call)
         }
         router.http = { [self] request, call, peer in http(request, call) }
-        server.observeEnd = { [probe] _, code in probe.counts.withLock { $0.ended[code, default: 0] += 1 } }
         HealthService(server: server).register(in: router)
     }
 

@@ -142,6 +142,25 @@ import Testing
         #expect(refusal { try decide(["kv1", "kv3", "kv4"], hosts) } == "CAUGHTUP")
     }
 
+    @Test func `a learner that an interrupted addition left is still to come`() throws {
+        var hosts = seen(["kv1", "kv2", "kv3"])
+        var ledger = ledger(["kv1", "kv2", "kv3", "kv4"])
+        ledger.generation += 1
+        ledger.members[3].wasStarted = false
+        hosts["kv4"]?.ledger = ledger
+        let plan = try decide(["kv1", "kv3", "kv4"], hosts)
+        #expect(plan.steps.map(\.action) == [.prepare("kv4"), .add("kv4"), .remove("kv2", isDead: false)])
+        #expect(plan.steps.map(\.votersAfter) == [3, 4, 3])
+    }
+
+    @Test func `who answers for a gate passes it`() throws {
+        var hosts = seen(["kv1", "kv2", "kv3"])
+        hosts["kv3"]?.lag = ChangePlan.lagMax + 1
+        var wish = ChangePlan.Wish(inventory: inventory, voters: ["kv1", "kv3", "kv4"])
+        wish.overrides = try Overrides(["CAUGHTUP"], reason: "test")
+        #expect(try ChangePlan.decide(wish, hosts).kind == .change)
+    }
+
     @Test func `an even number of voters must be meant`() throws {
         #expect(refusal { try decide(["kv1", "kv2"], seen(["kv1", "kv2", "kv3"])) } == "COUNT")
         #expect(try decide(["kv1", "kv2"], seen(["kv1", "kv2", "kv3"]), anyCount: true).kind == .change)

@@ -113,4 +113,79 @@ import Testing
         let report = ClusterReport(inventory, nil, ["m1": Self.leading], certificates: nil)
         #expect(report.level == .healthy && report.tolerance == 0)
     }
+
+    // MARK: Members are the ledger's
+
+    private static let spare = """
+        metadata: {name: t}
+        spec:
+          hosts: {m1: 10.0.0.1, m2: 10.0.0.2, m3: 10.0.0.3, m4: {address: 10.0.0.4, role: spare}}
+        """
+
+    /// m2 was replaced by m4; the inventory was left as it was.
+    private func replaced(_ views: [String: MemberView]) throws -> ClusterReport {
+        let inventory = try inventory(Self.spare)
+        var evidence = ClusterReport.Evidence()
+        evidence.ledger = Ledger(
+            cluster: "t", state: .active, token: "t-1", clusterID: "0a", generation: 4, digest: inventory.digest,
+            members: ["m1", "m3", "m4"].map { .init(name: $0, peerURL: "https://10.0.0.\($0.dropFirst()):2380") })
+        return ClusterReport(inventory, evidence, views)
+    }
+
+    @Test func `a host that was replaced is not down, and the inventory is what differs`() throws {
+        let report = try replaced(["m1": Self.leading, "m3": Self.good, "m4": Self.good])
+        #expect(report.level == .healthy && report.voters == 3 && report.tolerance == 1 && report.exitCode == 10, "\(report.text)")
+        #expect(report.rows.map(\.role) == ["leader", "spare", "voter", "voter"])
+        #expect(report.drift.count == 2 && report.drift[0].contains("m2 is no member") && report.drift[1].contains("write role: voter"))
+    }
+
+    @Test func `a member that the inventory has lost is shown and counted`() throws {
+        let inventory = try inventory("metadata: {name: t}\nspec: {hosts: {m1: 10.0.0.1, m3: 10.0.0.3}, policy: {evenVoters: true}}")
+        var evidence = ClusterReport.Evidence()
+        evidence.ledger = Ledger(
+            cluster: "t", state: .active, token: "t-1", generation: 1, digest: inventory.digest,
+            members: ["m1", "m3", "m4"].map { .init(name: $0, peerURL: "https://10.0.0.\($0.dropFirst()):2380") })
+        let report = ClusterReport(inventory, evidence, ["m1": Self.leading, "m3": Self.good, "m4": Self.down])
+        #expect(report.level == .atRisk && report.voters == 3 && report.votersHealthy == 2)
+        #expect(report.rows.last?.host.address == "10.0.0.4" && report.rows.last?.host.peerPort == 2380)
+        #expect(report.drift.contains { $0.contains("m4 (https://10.0.0.4:2380)") })
+    }
+
+    @Test func `who sees nobody says so and calls nothing healthy`() throws {
+        let inventory = try inventory(Self.spare)
+        var evidence = ClusterReport.Evidence()
+        evidence.isBlind = true
+        let report = ClusterReport(inventory, evidence, ["m1": Self.down, "m2": Self.down, "m3": Self.down])
+        #expect(report.level == .unknown && report.exitCode == 14)
+    }
+
+    @Test func `without a quorum it is said who brings it back`() throws {
+        let report = try report([Self.leaderless, Self.down, Self.down], Self.certificates)
+        #expect(report.reasons.contains("2 of these bring it back: m1, m2, m3"))
+    }
+
+    @Test func `silent members are shown as they last were, with the age of that, and not as healthy`() throws {
+        var memory = StatusMemory()
+        var first = ["m1": Self.leading, "m3": Self.good, "m4": Self.good]
+        #expect(memory.remember(&first, 1_000_000_000).isEmpty)
+        var second = ["m1": Self.leading, "m3": Self.good, "m4": Self.down]
+        let ages = memory.remember(&second, 91_000_000_000)
+        #expect(ages == ["m4": 90] && second["m4"]?.facts?.version == "3.5.21" && second["m4"]?.isHealthy == false)
+        var evidence = ClusterReport.Evidence()
+        evidence.ages = ages
+        evidence.units = ["m4": "failed (exit 1)"]
+        let report = ClusterReport(try inventory(Self.spare), evidence, second)
+        #expect(report.text.contains("90 s") && report.text.contains("AGE"))
+    }
+
+    @Test func `of a pipe each change is a line, and no change is none`() throws {
+        let all = ["m1": Self.leading, "m3": Self.good, "m4": Self.good]
+        let first = try replaced(all)
+        #expect(first.changes(since: nil).first == "t  HEALTHY  voters 3 healthy 3 can lose 1")
+        #expect(first.changes(since: nil).contains("m2  no member"))
+        #expect(first.changes(since: first).isEmpty)
+        let second = try replaced(all.merging(["m4": Self.down]) { $1 })
+        let lines = second.changes(since: first)
+        #expect(lines.prefix(2) == ["t  AT-RISK  voters 3 healthy 2 can lose 0", "m4  down"], "\(lines)")
+    }
 }

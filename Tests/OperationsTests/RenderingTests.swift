@@ -67,6 +67,42 @@ import Testing
         }
     }
 
+    private func upstream(_ more: String = "") throws -> InventoryFile {
+        let text = "metadata: {name: main}\nspec:\n  server: {engine: etcd}\n  hosts: {kv1: 10.0.0.1, kv2: 10.0.0.2, kv3: 10.0.0.3}\n" + more
+        return try InventoryFile.parse(Array(text.utf8), "c.yaml")
+    }
+
+    @Test(
+        .enabled(if: RealTools.required(RealTools.etcd35) && RealTools.required(RealTools.etcd34Server)),
+        arguments: ["3.5", "3.4"])
+    func `upstream knows every flag that is rendered for it`(_ version: String) throws {
+        let program = try #require(version == "3.5" ? RealTools.etcd35.map { $0 + "/etcd" } : RealTools.etcd34Server)
+        let inventory = try upstream("  tuning: {corruptionCheck: 1h}\n  storage: {walDir: /srv/wal}\n").inventory
+        let settings = ServerSettings(inventory, inventory.hosts[0], identity(inventory), HostFiles.folders(inventory))
+        // It reads all words before it tells its version.
+        let read = Subprocess.run(program, settings.commandLine + ["--version"])
+        #expect(read.status == 0 && read.output.hasPrefix("etcd Version: \(version)"), "\(read.output)")
+        #expect(Subprocess.run(program, ["--log-format=json", "--version"]).status != 0)
+        #expect(settings.entries.count > 25)
+    }
+
+    @Test func `the unit runs upstream's program, and nothing waits for its watchdog`() throws {
+        let inventory = try upstream().inventory
+        let files = HostFiles.all(inventory, inventory.hosts[0], identity(inventory))
+        let dropIn = try #require(files.first { $0.path.hasSuffix(".conf") }?.text)
+        #expect(
+            dropIn.contains(
+                "\nExecStart=\nExecStart=/usr/bin/etcd --config-file=/etc/covey/%i/server.yaml\nWatchdogSec=0\n"), "\(dropIn)")
+        let bundled = try example("three-node")
+        #expect(!HostFiles.all(bundled, bundled.hosts[0], identity(bundled)).contains { $0.text.contains("ExecStart") })
+    }
+
+    @Test func `what upstream lacks is said`() throws {
+        let warnings = try upstream("  tls: {minVersion: TLS1.3}\n  log: {format: console}\n").warnings.map { $0.line(file: "c.yaml") }
+        #expect(warnings.count == 2 && warnings.allSatisfy { $0.contains("has no effect: etcd 3.4 and 3.5") }, "\(warnings)")
+        #expect(try upstream().warnings.isEmpty)
+    }
+
     @Test func `without a token nothing that is rendered makes a cluster`() throws {
         let inventory = try example("three-node")
         let settings = ServerSettings(inventory, inventory.hosts[0], .existing(inventory), HostFiles.folders(inventory))

@@ -79,14 +79,15 @@ private func memory() -> Int {
         a.transport.sendSnapshot(snapshot(a, b), database: noise)
         // Other messages pass meanwhile: the loop is not held up, nor the streams.
         var beats = 0
-        #expect(test.run(seconds: 600) {
-            most = max(most, memory())
-            if beats < 1000 {
-                beats += 1
-                a.transport.send([Message(.heartbeat, to: b.id, from: a.id, term: 3)])
-            }
-            return b.snapshots.count == 1 && a.snapshotResults.count == 1
-        })
+        #expect(
+            test.run(seconds: 600) {
+                most = max(most, memory())
+                if beats < 1000 {
+                    beats += 1
+                    a.transport.send([Message(.heartbeat, to: b.id, from: a.id, term: 3)])
+                }
+                return b.snapshots.count == 1 && a.snapshotResults.count == 1
+            })
         #expect(a.snapshotResults == [true])
         #expect(test.run { b.messages.count == beats })
         let received = try #require(b.snapshots.first)

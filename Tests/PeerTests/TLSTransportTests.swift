@@ -6,8 +6,8 @@ import Linux
 import PKI
 import Raft
 import Server
-import Testing
 import TLSEngine
+import Testing
 
 /// Certificates in the folder of a test.
 private struct Certificates {
@@ -132,10 +132,12 @@ private func pair(
 }
 
 @Suite struct ProbeTimeTests {
-    @Test(arguments: [
-        (0, "1970-01-01T00:00:00Z"), (1_795_227_749_679_231_598, "2026-11-21T02:22:29.679231598Z"),
-        (951_782_400_500_000_000, "2000-02-29T00:00:00.5Z"), (4_102_444_799_000_000_001, "2099-12-31T23:59:59.000000001Z"),
-    ] as [(UInt64, String)]) func `times are written as members write them, and read`(_ time: UInt64, _ text: String) {
+    @Test(
+        arguments: [
+            (0, "1970-01-01T00:00:00Z"), (1_795_227_749_679_231_598, "2026-11-21T02:22:29.679231598Z"),
+            (951_782_400_500_000_000, "2000-02-29T00:00:00.5Z"), (4_102_444_799_000_000_001, "2099-12-31T23:59:59.000000001Z"),
+        ] as [(UInt64, String)]) func `times are written as members write them, and read`(_ time: UInt64, _ text: String)
+    {
         #expect(UTCTime.text(time) == text)
         #expect(UTCTime.parse(text[...]) == Int64(time))
         #expect(ProbeText.time(String(decoding: ProbeText.answer(time), as: UTF8.self)) == Int64(time))

@@ -7,9 +7,9 @@ import Glibc
 import Linux
 import Raft
 import Server
+import TLSEngine
 import TestSupport
 import Testing
-import TLSEngine
 
 final class TestMember: PeerTransportOwner {
     let id: MemberID

@@ -9,14 +9,15 @@ import Testing
         #expect(HealthEndpoint.response(reason: reason).status == 200)
     }
 
-    @Test(arguments: [
-        (HealthFacts(alarms: [.noSpace]), false, [], "ALARM NOSPACE"),
-        (HealthFacts(alarms: [.noSpace, .corrupt]), false, ["NOSPACE"], "ALARM CORRUPT"),
-        (HealthFacts(alarms: [.noSpace, .noSpace]), false, ["NOSPACE"], nil),
-        (HealthFacts(hasLeader: false), false, [], "RAFT NO LEADER"),
-        (HealthFacts(hasLeader: false), true, [], nil),
-        (HealthFacts(linearizableRead: "etcdserver: request timed out"), false, [], "RANGE ERROR:etcdserver: request timed out"),
-    ] as [(HealthFacts, Bool, [String], String?)])
+    @Test(
+        arguments: [
+            (HealthFacts(alarms: [.noSpace]), false, [], "ALARM NOSPACE"),
+            (HealthFacts(alarms: [.noSpace, .corrupt]), false, ["NOSPACE"], "ALARM CORRUPT"),
+            (HealthFacts(alarms: [.noSpace, .noSpace]), false, ["NOSPACE"], nil),
+            (HealthFacts(hasLeader: false), false, [], "RAFT NO LEADER"),
+            (HealthFacts(hasLeader: false), true, [], nil),
+            (HealthFacts(linearizableRead: "etcdserver: request timed out"), false, [], "RANGE ERROR:etcdserver: request timed out"),
+        ] as [(HealthFacts, Bool, [String], String?)])
     func `reasons in order`(facts: HealthFacts, serializable: Bool, exclude: [String], reason: String?) {
         #expect(HealthEndpoint.reason(facts, serializable: serializable, exclude: exclude) == reason)
     }

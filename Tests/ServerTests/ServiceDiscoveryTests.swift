@@ -32,9 +32,11 @@ import Testing
     }
 
     @Test func `both services count, and a scheme that is not this member's is left out`() throws {
-        let it = try discovery(own: "https://10.0.0.1:2380", [
-            "_etcd-server-ssl._tcp.x": [("a.x", 2380)], "_etcd-server._tcp.x": [("a.x", 2380), ("b.x", 2380)],
-        ])
+        let it = try discovery(
+            own: "https://10.0.0.1:2380",
+            [
+                "_etcd-server-ssl._tcp.x": [("a.x", 2380)], "_etcd-server._tcp.x": [("a.x", 2380), ("b.x", 2380)],
+            ])
         var errors: [String] = []
         let cluster = try it.cluster { finding in if let error = finding.error { errors.append(error) } }
         #expect(cluster == "m1=https://a.x:2380,0=http://b.x:2380")

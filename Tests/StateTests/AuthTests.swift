@@ -263,10 +263,11 @@ private struct PlainSigner: TokenSigner {
         #expect(auth.identify(token: bytes(root), clock: clock) == nil)
     }
 
-    @Test(arguments: [
-        ("FJYRsJlXtMKhVVZn.15", 15), ("a.18446744073709551615", .max), ("a.18446744073709551616", nil), ("a.", nil),
-        ("a", nil), ("a.1x", nil), ("", nil), (".3", 3), ("a.b.4", 4),
-    ] as [(String, LogIndex?)])
+    @Test(
+        arguments: [
+            ("FJYRsJlXtMKhVVZn.15", 15), ("a.18446744073709551615", .max), ("a.18446744073709551616", nil), ("a.", nil),
+            ("a", nil), ("a.1x", nil), ("", nil), (".3", 3), ("a.b.4", 4),
+        ] as [(String, LogIndex?)])
     func `the index a token waits for`(token: String, expected: LogIndex?) {
         #expect(SimpleTokens.index(of: bytes(token).rawSpan) == expected)
     }
@@ -315,9 +316,11 @@ private struct PlainSigner: TokenSigner {
             let expected: Bool
             if end == [0] {
                 // Beyond the universe only an open part helps.
-                expected = covered(from) && valid.contains { $0.1 == [0] } && universe.allSatisfy {
-                    precedes($0, from) || covered($0)
-                }
+                expected =
+                    covered(from) && valid.contains { $0.1 == [0] }
+                    && universe.allSatisfy {
+                        precedes($0, from) || covered($0)
+                    }
             } else if end.isEmpty || !precedes(from, end) {
                 expected = covered(from)
             } else {

@@ -59,10 +59,11 @@ import Testing
         #expect(MemberID(hexadecimal: text) == nil)
     }
 
-    @Test(arguments: [
-        ("3.5.1", "3.5.1"), ("3.5.0-rc.1", "3.5.0"), ("3.6.0+git", "3.6.0"), ("3.5", nil), ("3.5.x", nil), ("", nil),
-        ("3..1", nil), ("-1.2.3", nil),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("3.5.1", "3.5.1"), ("3.5.0-rc.1", "3.5.0"), ("3.6.0+git", "3.6.0"), ("3.5", nil), ("3.5.x", nil), ("", nil),
+            ("3..1", nil), ("-1.2.3", nil),
+        ] as [(String, String?)])
     func `versions`(text: String, expected: String?) {
         #expect(ClusterVersion(text)?.description == expected)
     }

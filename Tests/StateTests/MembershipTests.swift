@@ -183,12 +183,13 @@ import Testing
         #expect(removed(3) == nil)
     }
 
-    @Test(arguments: [
-        (["http://a:1"], ["http://a:1"]), (["https://b:2", " http://a:1 "], ["http://a:1", "https://b:2"]),
-        (["unix://x:1"], ["unix://x:1"]), (["http://[::1]:2380"], ["http://[::1]:2380"]), ([], nil), (["http://a"], nil),
-        (["http://a:1/"], nil), (["http://a:1/p"], nil), (["ftp://a:1"], nil), (["a:1"], nil), ([""], nil), (["http://a:1?q"], nil),
-        (["http://::1:2"], nil), (["http://a:x"], nil), (["http://a b:1"], nil),
-    ] as [([String], [String]?)])
+    @Test(
+        arguments: [
+            (["http://a:1"], ["http://a:1"]), (["https://b:2", " http://a:1 "], ["http://a:1", "https://b:2"]),
+            (["unix://x:1"], ["unix://x:1"]), (["http://[::1]:2380"], ["http://[::1]:2380"]), ([], nil), (["http://a"], nil),
+            (["http://a:1/"], nil), (["http://a:1/p"], nil), (["ftp://a:1"], nil), (["a:1"], nil), ([""], nil), (["http://a:1?q"], nil),
+            (["http://::1:2"], nil), (["http://a:x"], nil), (["http://a b:1"], nil),
+        ] as [([String], [String]?)])
     func `peer URLs`(given: [String], expected: [String]?) {
         #expect(PeerURLs.validated(given) == expected)
     }

@@ -230,7 +230,7 @@ private func alarm(_ action: AlarmRequest.AlarmAction, _ type: AlarmType, member
 
     @Test func `entries that cannot be followed`() throws {
         let header = RequestHeader(id: 5)
-        let unknown: Bytes = [0xe2, 0x7d, 0x00] // field 2012
+        let unknown: Bytes = [0xe2, 0x7d, 0x00]  // field 2012
         let table: [(String, Bytes, (LogIndex) -> HaltReason)] = [
             ("damaged", [0xff, 0xff], { .undecodableEntry(index: $0) }),
             ("a kind nobody knows", unknown, { .unknownRequest(index: $0) }),

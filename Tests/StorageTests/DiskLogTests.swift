@@ -2,7 +2,7 @@ import DiskLog
 import FileFormats
 import Foundations
 import Glibc
-import Synchronization
+import Linux
 import Testing
 
 @Suite struct DiskLogTests {

@@ -1,8 +1,8 @@
 import Foundations
 import Glibc
 import LMDBStore
+import Linux
 import MVCC
-import Synchronization
 import Testing
 
 @Suite struct LMDBStoreTests {

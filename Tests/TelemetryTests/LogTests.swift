@@ -2,7 +2,7 @@
 
 import Glibc
 import JSON
-import Synchronization
+import Linux
 import Testing
 
 @testable import Telemetry

@@ -79,9 +79,11 @@ private func imports(_ line: Substring) -> String? {
 
     @Test func `tests wait for events and do not sleep`() {
         let calls = ["usleep(", "nanosleep(", "Task.sleep", "Thread.sleep", " sleep("]
-        let found = offenders("Tests", where: { line in
-            calls.contains { line.contains($0) } && !line.contains("let calls = ")
-        })
+        let found = offenders(
+            "Tests",
+            where: { line in
+                calls.contains { line.contains($0) } && !line.contains("let calls = ")
+            })
         #expect(found == [])
     }
 

@@ -51,8 +51,7 @@ import Testing
 
     @Test func `statuses of bad messages`() throws {
         let bytes = try #require(Self.recorded.first { $0.size > 100 }).bytes
-        #expect(throws: GRPCStatus(.resourceExhausted, "grpc: received message after decompression larger than max 10"))
-        {
+        #expect(throws: GRPCStatus(.resourceExhausted, "grpc: received message after decompression larger than max 10")) {
             try Gzip.message(bytes.rawSpan, bytesMax: 10)
         }
         let error = #expect(throws: GRPCStatus.self) { try Gzip.message([1].rawSpan, bytesMax: 10) }

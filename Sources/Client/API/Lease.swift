@@ -6,7 +6,6 @@
 import Foundations
 import GRPC
 import Linux
-import Synchronization
 import Wire
 
 /// A lease, kept alive until it is revoked or let go of. Keys put with ``id`` go when it ends.

@@ -10,7 +10,6 @@
 import Foundations
 import GRPC
 import Linux
-import Synchronization
 import Wire
 
 /// One key that was written or deleted.

@@ -1,7 +1,7 @@
 // A stream of wire messages. Ends when it is let go of.
 
 import Foundations
-import Synchronization
+import Linux
 import Wire
 
 package final class RawStream<Request: WireMessage, Response: WireMessage>: Sendable {

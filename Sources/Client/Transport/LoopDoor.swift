@@ -1,7 +1,6 @@
 // The seam between tasks, which run anywhere, and the client's loop, which owns connections and calls.
 
 import Linux
-import Synchronization
 
 /// Something that belongs to the loop's thread, carried through a `@Sendable` closure that runs there.
 // Unchecked, because the type system does not know that the closures run on the one thread.

@@ -4,7 +4,6 @@
 import Foundations
 import GRPC
 import Linux
-import Synchronization
 
 final class StreamPipe: Sendable {
     /// Received bytes that wait for their reader: beyond the first the stream is paused, below the second it goes on.

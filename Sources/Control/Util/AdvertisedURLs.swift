@@ -16,12 +16,14 @@ enum AdvertisedURLs {
         let missing = own.filter { !advertised.contains($0) }
         if !missing.isEmpty {
             throw CtlFailure(
-                .error, "--initial-cluster has \(entries(name, missing)) but missing from "
+                .error,
+                "--initial-cluster has \(entries(name, missing)) but missing from "
                     + "--initial-advertise-peer-urls=\(list(advertised)) (\(difference))")
         }
         let extra = advertised.filter { !own.contains($0) }
         throw CtlFailure(
-            .error, "--initial-advertise-peer-urls has \(list(extra)) but missing from "
+            .error,
+            "--initial-advertise-peer-urls has \(list(extra)) but missing from "
                 + "--initial-cluster=\(entries(name, advertised))")
     }
 

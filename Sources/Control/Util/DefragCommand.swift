@@ -6,8 +6,8 @@ import FileFormats
 import Flags
 import Foundations
 import Glibc
-import Linux
 import LMDBStore
+import Linux
 import MVCC
 
 enum DefragCommand {

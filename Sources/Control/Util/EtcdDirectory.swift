@@ -55,7 +55,8 @@ struct EtcdDirectory {
         let path = log.snap.imagePath(log.snapshotIndex)
         guard Disk.exists(path) else {
             throw CtlFailure(
-                .error, "\(current.path) stands at entry \(facts.consistentIndex ?? 0), before the snapshot at "
+                .error,
+                "\(current.path) stands at entry \(facts.consistentIndex ?? 0), before the snapshot at "
                     + "\(log.snapshotIndex): it was replaced or rolled back",
                 advice: "Take another member, or restore a snapshot.")
         }
@@ -84,14 +85,16 @@ struct EtcdDirectory {
     private func checkFit() throws(CtlFailure) {
         guard consistentIndex <= log.lastIndex else {
             throw CtlFailure(
-                .error, "\(database.path) stands at entry \(consistentIndex), the log in \(log.wal) ends at \(log.lastIndex): "
+                .error,
+                "\(database.path) stands at entry \(consistentIndex), the log in \(log.wal) ends at \(log.lastIndex): "
                     + "a part of the log is lost", advice: "Take another member, or restore a snapshot of this one.")
         }
         guard let text = facts.clusterVersion, let version = ClusterVersion(text),
             let own = ClusterVersion(ProgramVersion.etcd), version.release > own.release
         else { return }
         throw CtlFailure(
-            .error, "the cluster of \(path) runs at \(version), this server is of \(own.release.major).\(own.release.minor): "
+            .error,
+            "the cluster of \(path) runs at \(version), this server is of \(own.release.major).\(own.release.minor): "
                 + "it cannot join such a cluster", advice: "Save a snapshot and restore it into a new cluster.")
     }
 }

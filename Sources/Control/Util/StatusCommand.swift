@@ -18,7 +18,8 @@ enum StatusCommand {
         }
         invocation.console.console.out(try Reply.snapshotStatus(status).rendered(style))
         guard case .bad(let expected, let found) = digest else { return }
-        let damage = "\(path): the data do not fit the SHA-256 at the end of the file: "
+        let damage =
+            "\(path): the data do not fit the SHA-256 at the end of the file: "
             + "expected \(Hexadecimal.encode(expected)), got \(Hexadecimal.encode(found))"
         // etcdutl does not look; scripts that only want the numbers go on.
         guard !invocation.console.isEtcdutl else { return invocation.console.warn(damage) }

@@ -122,7 +122,8 @@ enum VerifyCommand {
         }
         guard applied >= log.snapshotIndex || Disk.exists(image) else {
             throw CtlFailure(
-                .error, "\(store) stands at entry \(applied), before the snapshot at \(log.snapshotIndex): "
+                .error,
+                "\(store) stands at entry \(applied), before the snapshot at \(log.snapshotIndex): "
                     + "it was replaced or rolled back", advice: "Replace the member from a healthy one, or restore a backup.")
         }
     }

@@ -16,8 +16,7 @@ package struct OptionValues: Sendable {
     /// Parses and stores. A list grows when the same source speaks twice.
     package mutating func set(_ option: Option, _ text: String, from source: Source) throws(ValueError) {
         let value = try option.parse(text)
-        if case .list(let more) = value, case .list(let earlier)? = values[option.name], sources[option.name] == source
-        {
+        if case .list(let more) = value, case .list(let earlier)? = values[option.name], sources[option.name] == source {
             values[option.name] = .list(earlier + more)
         } else {
             values[option.name] = value

@@ -1,34 +1,41 @@
-// A queue on a ring: append at the end, remove from the front, both without moving what is between.
+// A queue on a ring: append at the end, remove from the front, both without moving what is between. Inlinable: unspecialised,
+// each step would look up metadata.
 
 package struct Deque<Element> {
-    private var slots: [Element?] = Array(repeating: nil, count: 16)
-    private var head = 0
-    package private(set) var count = 0
+    @usableFromInline var slots: [Element?] = Array(repeating: nil, count: 16)
+    @usableFromInline var head = 0
+    @usableFromInline var filled = 0
 
-    package init() {}
+    @inlinable package init() {}
 
-    package var isEmpty: Bool { count == 0 }
+    @inlinable package var count: Int { filled }
 
-    package var first: Element? { count == 0 ? nil : slots[head] }
+    @inlinable package var isEmpty: Bool { filled == 0 }
 
+    @inlinable package var first: Element? { filled == 0 ? nil : slots[head] }
+
+    @inlinable
     package mutating func append(_ element: Element) {
-        if count == slots.count {
-            var larger = [Element?](repeating: nil, count: slots.count * 2)
-            for i in 0..<count { larger[i] = slots[(head + i) & (slots.count - 1)] }
-            slots = larger
-            head = 0
-        }
-        slots[(head + count) & (slots.count - 1)] = element
-        count += 1
+        if filled == slots.count { grow() }
+        slots[(head + filled) & (slots.count - 1)] = element
+        filled += 1
     }
 
-    @discardableResult
+    @discardableResult @inlinable
     package mutating func removeFirst() -> Element {
-        guard count > 0, let element = slots[head] else { unreachable("an empty queue has no first element") }
+        guard filled > 0, let element = slots[head] else { unreachable("an empty queue has no first element") }
         slots[head] = nil
         head = (head + 1) & (slots.count - 1)
-        count -= 1
+        filled -= 1
         return element
+    }
+
+    @usableFromInline
+    mutating func grow() {
+        var larger = [Element?](repeating: nil, count: slots.count * 2)
+        for i in 0..<filled { larger[i] = slots[(head + i) & (slots.count - 1)] }
+        slots = larger
+        head = 0
     }
 }
 

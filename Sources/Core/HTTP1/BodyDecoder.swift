@@ -69,8 +69,9 @@ struct BodyDecoder: Sendable {
                 guard line.isEmpty else { throw .chunk }
                 state = .chunkSize
             case .trailers:
-                guard let line = try lines.next(
-                    bytes, &position, lineMax: limits.lineBytesMax, headMax: limits.headBytesMax)
+                guard
+                    let line = try lines.next(
+                        bytes, &position, lineMax: limits.lineBytesMax, headMax: limits.headBytesMax)
                 else { return nil }
                 if line.isEmpty { return .end(trailers) }
                 try addTrailer(line, limits)

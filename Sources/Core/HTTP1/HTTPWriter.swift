@@ -18,7 +18,8 @@ package enum HTTPWriter {
         appendClean(head.reason, to: &bytes)
         bytes.append(contentsOf: "\r\n".utf8)
         // 1xx and 204 have no length fields; other responses without a body say so.
-        let framing = head.framing == .none && head.status >= 200 && head.status != 204 && head.status != 304
+        let framing =
+            head.framing == .none && head.status >= 200 && head.status != 204 && head.status != 304
             ? .length(0) : head.framing
         append(head.fields, framing, to: &bytes)
     }

@@ -46,8 +46,9 @@ struct MessageParser: Sendable {
                     return .end(trailers)
                 }
             case .startLine, .fields:
-                guard let line = try lines.next(
-                    bytes, &position, lineMax: limits.lineBytesMax, headMax: limits.headBytesMax)
+                guard
+                    let line = try lines.next(
+                        bytes, &position, lineMax: limits.lineBytesMax, headMax: limits.headBytesMax)
                 else { return nil }
                 if try take(line, limits) { return .head(startLine: startLine, fields) }
             }

@@ -5,7 +5,7 @@ import Flags
 extension Inventory {
     func crossChecks() -> [Problem] {
         hostAddresses() + ports() + voterCount() + zones() + times() + sizes() + certificates() + listening()
-            + folders()
+            + folders() + engines()
     }
 
     private func place(_ path: String) -> Place {
@@ -200,6 +200,18 @@ extension Inventory {
     private func listening() -> [Problem] {
         guard let listenAddress, !AddressText.isIP(listenAddress) else { return [] }
         return [problem("spec.network.listen", "\(listenAddress) is a name", "give an IP address to listen on")]
+    }
+
+    /// What upstream's 3.4 and 3.5 do not have is said, not left out in silence.
+    private func engines() -> [Problem] {
+        func isGiven(_ path: String) -> Bool { resolved.find(path)?.place != nil }
+        guard engine.program != nil else {
+            guard isGiven("spec.server.program") else { return [] }
+            return [problem("spec.server.program", "goes with engine etcd only", "write engine: etcd, or leave it out")]
+        }
+        return ["spec.tls.minVersion", "spec.log.format"].filter(isGiven).map {
+            warning($0, "has no effect: etcd 3.4 and 3.5 have no flag for it", "leave it out, or use engine covey")
+        }
     }
 
     private func folders() -> [Problem] {

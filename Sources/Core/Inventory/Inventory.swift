@@ -16,6 +16,15 @@ import Foundations
 package struct Inventory: Sendable, Equatable {
     package enum Supervisor: String, Sendable { case systemd, processes }
 
+    /// Whose server runs.
+    package enum Engine: Sendable, Equatable {
+        case covey
+        /// Upstream's, by the path of its program.
+        case etcd(String)
+
+        package var program: String? { if case .etcd(let path) = self { path } else { nil } }
+    }
+
     package struct Host: Sendable, Equatable {
         package enum Role: String, Sendable { case voter, spare }
 
@@ -30,6 +39,17 @@ package struct Inventory: Sendable, Equatable {
 
         package var clientURL: String { "https://\(AddressText.inURL(address)):\(clientPort)" }
         package var peerURL: String { "https://\(AddressText.inURL(address)):\(peerPort)" }
+
+        /// A host no inventory has any more: what a ledger or a list of members still says of it.
+        package init(name: String, address: String, clientPort: Int, peerPort: Int) {
+            self.name = name
+            self.address = address
+            role = .spare
+            self.clientPort = clientPort
+            self.peerPort = peerPort
+            metricsPort = 0
+            place = Place(line: 1, column: 1)
+        }
     }
 
     package enum Compaction: Sendable, Equatable {
@@ -57,6 +77,7 @@ package struct Inventory: Sendable, Equatable {
     /// As written; zero when the ledger counts.
     package var generation: Int64
     package var supervisor: Supervisor
+    package var engine: Engine
     /// By name.
     package var hosts: [Host]
     /// Nil: each host listens on its own address.
@@ -64,6 +85,8 @@ package struct Inventory: Sendable, Equatable {
     package var dataDirectory: String
     package var walDirectory: String?
     package var quotaBytes: Int64
+    /// Slowest disk that is still called healthy.
+    package var syncTimeMax: Int64
     package var heartbeat: Int64
     package var election: Int64
     package var compaction: Compaction
@@ -137,11 +160,15 @@ extension Inventory {
         name = resolved.text("metadata.name")
         generation = resolved.integer("metadata.generation")
         supervisor = spec.choice("supervisor")
+        engine =
+            spec.text("server.engine") == "etcd"
+            ? .etcd(spec.textIfAny("server.program") ?? "/usr/bin/etcd") : .covey
         hosts = (spec.find("hosts")?.members ?? []).map { Host($0, spec) }
         listenAddress = spec.textIfAny("network.listen")
         dataDirectory = spec.textIfAny("storage.dataDir") ?? "/var/lib/covey/\(resolved.text("metadata.name"))"
         walDirectory = spec.textIfAny("storage.walDir")
         quotaBytes = spec.integer("storage.quota")
+        syncTimeMax = spec.integer("storage.maxFsyncP99")
         heartbeat = spec.integer("tuning.heartbeat")
         election = spec.integer("tuning.election")
         compaction = Compaction(

@@ -46,6 +46,12 @@ package enum Schema {
 
     private static let server: [Setting] = [
         Setting(
+            "engine", .choice(["covey", "etcd"]), default: "covey", becomes: "ExecStart=",
+            "Whose server the members run: the bundled one, or upstream etcd 3.4 or 3.5 as installed on the hosts."),
+        Setting(
+            "program", .text(.path), follows: "/usr/bin/etcd, for engine etcd", becomes: "ExecStart=",
+            "Where upstream's program is, on every host."),
+        Setting(
             "version", .text(.any), pending: true, "The version to run; the one that is installed when nothing is said."
         ),
         Setting(
@@ -100,8 +106,10 @@ package enum Schema {
             "quota", .size(16 << 20...1 << 40), default: "8GiB", becomes: "--quota-backend-bytes",
             "Size of the store at which writes are refused."),
         Setting(
-            "maxFsyncP99", .duration(GoDuration.millisecond...GoDuration.second), default: "10ms", pending: true,
-            "Slowest disk that is still called healthy."),
+            "maxFsyncP99", .duration(GoDuration.millisecond...GoDuration.second), default: "10ms",
+            becomes: "the gate DISK",
+            "Slowest disk that is still called healthy; members are not changed when one is two and a half times as slow."
+        ),
     ]
 
     private static let tuning: [Setting] = [

@@ -83,8 +83,7 @@ package struct RangeCursor: Sendable {
 
 extension KeyValueStore {
     /// Begins a range that is read in pieces. `end` as in `range`; sort and filters of the options are not used.
-    package func openRange(_ key: RawSpan, _ end: RawSpan, _ options: RangeOptions) throws(KeyValueError) -> RangeCursor
-    {
+    package func openRange(_ key: RawSpan, _ end: RawSpan, _ options: RangeOptions) throws(KeyValueError) -> RangeCursor {
         try checkRevision(options.revision)
         return RangeCursor(key, end, options, current: currentRevision)
     }

@@ -30,8 +30,8 @@ package enum TxnRules {
     package static func check(_ request: RawSpan, operationsMax: Int) throws(TxnRefusal) {
         try checkOperations(request, budget: operationsMax)
         let txn = TxnDecoding.txn(request)
-        _ = try writes(txn.success)
-        _ = try writes(txn.failure)
+        if mayClash(txn.success) { _ = try writes(txn.success) }
+        if mayClash(txn.failure) { _ = try writes(txn.failure) }
     }
 
     /// True when every operation of both branches is a plain range: then nothing needs to be replicated.
@@ -154,6 +154,14 @@ package enum TxnRules {
         var deletes = KeyIntervals()
 
         func clashes(_ key: [UInt8]) -> Bool { puts.contains(key) || deletes.contains(key) }
+    }
+
+    /// A branch of one operation has nothing to meet, unless it is a transaction itself.
+    private static func mayClash(_ operations: borrowing RepeatedPayloads) -> Bool {
+        guard operations.count <= 1 else { return true }
+        var list = operations.makeIterator()
+        guard let bytes = list.next() else { return false }
+        return TxnDecoding.operation(bytes).requestField == 4
     }
 
     /// The writes of a branch, or the refusal when two of them meet that must not.

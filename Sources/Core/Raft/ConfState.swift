@@ -30,6 +30,8 @@ package struct ConfState: Equatable, Sendable {
 
     package func isLearner(_ id: MemberID) -> Bool { learners.contains(id) }
 
+    package func isOnlyVoter(_ id: MemberID) -> Bool { voters.count == 1 && voters[0] == id && !isJoint }
+
     package func contains(_ id: MemberID) -> Bool { isVoter(id) || isLearner(id) }
 
     /// Everyone who gets the log, ascending.

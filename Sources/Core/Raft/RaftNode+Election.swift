@@ -53,9 +53,11 @@ extension RaftNode {
 
     mutating func receiveVoteRequest(_ message: Message) {
         let isPreVote = message.kind == .preVote
-        let mayVote = vote == message.from || (vote == .none && leader == .none) || (isPreVote && message.term > term)
+        let mayVote =
+            vote == message.from || (vote == .none && leader == .none) || (isPreVote && message.term > term)
             || settings.sabotage.contains(.votesTwice)
-        let isUpToDate = log.isUpToDate(term: message.logTerm, index: message.index)
+        let isUpToDate =
+            log.isUpToDate(term: message.logTerm, index: message.index)
             || settings.sabotage.contains(.votesForStaleLogs)
         let response: Message.Kind = isPreVote ? .preVoteResponse : .voteResponse
         guard mayVote && isUpToDate else {

@@ -7,8 +7,9 @@ extension RaftNode {
         if message.index < log.committed {
             return sendWhenDurable(appendResponse(to: message.from, index: log.committed))
         }
-        guard log.matches(index: message.index, term: message.logTerm)
-            || (settings.sabotage.contains(.appendsUnmatched) && message.index <= log.lastIndex)
+        guard
+            log.matches(index: message.index, term: message.logTerm)
+                || (settings.sabotage.contains(.appendsUnmatched) && message.index <= log.lastIndex)
         else {
             return rejectAppend(message)
         }
@@ -46,9 +47,10 @@ extension RaftNode {
     /// Says where the logs could agree at best: an entry of a later term than the leader's cannot.
     private mutating func rejectAppend(_ message: Message) {
         let hint = log.lastIndex(notAfter: message.index, termAtMost: message.logTerm)
-        sendWhenDurable(Message(
-            .appendResponse, to: message.from, from: id, term: term, logTerm: log.term(at: hint) ?? 0,
-            index: message.index, reject: true, rejectHint: hint))
+        sendWhenDurable(
+            Message(
+                .appendResponse, to: message.from, from: id, term: term, logTerm: log.term(at: hint) ?? 0,
+                index: message.index, reject: true, rejectHint: hint))
     }
 
     mutating func receiveHeartbeat(_ message: Message) {

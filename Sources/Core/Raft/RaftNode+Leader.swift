@@ -67,9 +67,10 @@ extension RaftNode {
             shared = (peer.next, entries)
         }
         let entries = shared!.entries
-        send(Message(
-            .append, to: peer.id, from: id, term: term, logTerm: previousTerm, index: peer.next - 1, entries: entries,
-            commit: log.committed))
+        send(
+            Message(
+                .append, to: peer.id, from: id, term: term, logTerm: previousTerm, index: peer.next - 1, entries: entries,
+                commit: log.committed))
         let bytes = entries.reduce(0) { $0 + $1.weight }
         peers[slot].sentAppend(count: entries.count, bytes: bytes, commit: log.committed)
         return true
@@ -82,14 +83,16 @@ extension RaftNode {
         invariant(term != nil, "no term for the applied index \(log.applied)")
         let metadata = SnapshotMetadata(index: log.applied, term: term!, confState: confState)
         peers[slot].sentSnapshot(index: metadata.index)
-        send(Message(
-            .snapshot, to: peers[slot].id, from: id, term: self.term, snapshot: Snapshot(metadata: metadata)))
+        send(
+            Message(
+                .snapshot, to: peers[slot].id, from: id, term: self.term, snapshot: Snapshot(metadata: metadata)))
     }
 
     mutating func broadcastHeartbeat() {
         let context = reads.newestToken
         for peer in peers where peer.id != id {
-            let commit = settings.sabotage.contains(.heartbeatsOvercommit)
+            let commit =
+                settings.sabotage.contains(.heartbeatsOvercommit)
                 ? log.committed : min(peer.match, log.committed)
             send(Message(.heartbeat, to: peer.id, from: id, term: term, commit: commit, context: context))
         }

@@ -115,7 +115,8 @@ extension RaftNode {
     /// Kind and data only. Proposals of one turn share a message.
     private mutating func forward(_ entry: Entry) {
         if let last = outbox.last, last.kind == .propose, last.from == id, last.to == leader,
-            last.entries.reduce(entry.weight, { $0 + $1.weight }) <= Self.forwardBytesMax {
+            last.entries.reduce(entry.weight, { $0 + $1.weight }) <= Self.forwardBytesMax
+        {
             outbox[outbox.count - 1].entries.append(entry)
             return
         }

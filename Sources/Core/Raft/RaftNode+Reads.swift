@@ -69,8 +69,7 @@ extension RaftNode {
         let early = reads.early
         reads.early = []
         for read in early {
-            if isOnlyVoter { answerRead(read.token, read.requester, index: log.committed) }
-            else { startRead(read.token, read.requester) }
+            if isOnlyVoter { answerRead(read.token, read.requester, index: log.committed) } else { startRead(read.token, read.requester) }
         }
         if !isOnlyVoter { broadcastHeartbeat() }
     }
@@ -93,8 +92,9 @@ extension RaftNode {
         if requester == .none {
             readStates.append(ReadState(index: index, token: token))
         } else {
-            send(Message(
-                .readIndexResponse, to: requester, from: id, term: term, index: index, entries: [Entry(data: token)]))
+            send(
+                Message(
+                    .readIndexResponse, to: requester, from: id, term: term, index: index, entries: [Entry(data: token)]))
         }
     }
 

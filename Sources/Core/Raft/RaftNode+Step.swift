@@ -117,7 +117,8 @@ extension RaftNode {
         if settings.sabotage.contains(.answersBeforeSync) { return send(message) }
         // One acknowledgement covers those before it.
         if message.kind == .appendResponse, !message.reject, let last = withheldNew.last, last.kind == .appendResponse,
-            !last.reject, last.to == message.to, last.term == message.term, last.index <= message.index {
+            !last.reject, last.to == message.to, last.term == message.term, last.index <= message.index
+        {
             withheldNew[withheldNew.count - 1] = message
             return
         }

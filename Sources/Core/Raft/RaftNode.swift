@@ -59,7 +59,13 @@ package struct RaftNode: ~Copyable {
     package internal(set) var term: Term
     package internal(set) var vote: MemberID
     var log: RaftLog
-    package internal(set) var confState: ConfState
+    package internal(set) var confState: ConfState {
+        didSet { (isOnlyVoter, isLearner) = (confState.isOnlyVoter(id), confState.isLearner(id)) }
+    }
+    // Asked at each request: kept, not found anew.
+    /// What this member has applied is all that anybody was told of.
+    package private(set) var isOnlyVoter: Bool
+    package private(set) var isLearner: Bool
 
     package internal(set) var role = Role.follower
     package internal(set) var leader = MemberID.none
@@ -122,6 +128,8 @@ package struct RaftNode: ~Copyable {
         term = isTorn ? log.lastTerm : restart.hardState.term
         vote = isTorn ? .none : restart.hardState.vote
         confState = restart.confState
+        isOnlyVoter = restart.confState.isOnlyVoter(settings.id)
+        isLearner = restart.confState.isLearner(settings.id)
         confState.check()
         lastHardState = restart.hardState
         peers = confState.members.map { makeProgress($0) }
@@ -160,11 +168,12 @@ package struct RaftNode: ~Copyable {
     package var peerStatus: [PeerStatus] {
         guard isLeader else { return [] }
         return peers.map { peer in
-            let state: PeerStatus.State = switch peer.state {
-            case .probe: .probe
-            case .replicate: .replicate
-            case .snapshot: .snapshot
-            }
+            let state: PeerStatus.State =
+                switch peer.state {
+                case .probe: .probe
+                case .replicate: .replicate
+                case .snapshot: .snapshot
+                }
             return PeerStatus(
                 id: peer.id, match: peer.match, next: peer.next, state: state,
                 isRecentlyActive: peer.isRecentlyActive || peer.id == id, isLearner: confState.isLearner(peer.id))
@@ -189,5 +198,4 @@ package struct RaftNode: ~Copyable {
     }
 
     /// The only voter there is: it decides alone.
-    var isOnlyVoter: Bool { confState.voters.count == 1 && confState.voters[0] == id && !confState.isJoint }
 }

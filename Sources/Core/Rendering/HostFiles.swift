@@ -65,6 +65,10 @@ package enum HostFiles {
         let others = ownFolders(inventory)
         if !others.isEmpty { out += "ReadWritePaths=\(others.joined(separator: " "))\n" }
         out += "MemoryMin=\(inventory.memoryMinBytes)\n"
+        if let program = inventory.engine.program {
+            // The unit's own command goes first; etcd says when it is ready, and tells the watchdog nothing.
+            out += "ExecStart=\nExecStart=\(program) --config-file=/etc/covey/%i/server.yaml\nWatchdogSec=0\n"
+        }
         if let most = inventory.memoryMaxBytes { out += "MemoryMax=\(most)\n" }
         return out + "LimitNOFILE=\(inventory.openFilesMax)\n"
     }

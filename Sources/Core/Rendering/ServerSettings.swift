@@ -109,6 +109,24 @@ package struct ServerSettings: Sendable, Equatable {
         set("log-format", inventory.logFormat)
         // Under systemd straight to the journal, with fields; elsewhere standard error.
         entries.append(Entry(flag: "log-outputs", value: .list(["default"])))
+        if inventory.engine.program != nil { speakUpstream() }
+    }
+
+    /// The flags etcd 3.4 and 3.5 both know: later names become the older ones, what they lack goes. The inventory's checks
+    /// tell the person what that is.
+    private mutating func speakUpstream() {
+        entries = entries.compactMap { entry in
+            switch entry.flag {
+            case "tls-min-version", "log-format": nil
+            case "feature-gates": Entry(flag: "experimental-initial-corrupt-check", value: .bool(true))
+            case "corrupt-check-time": Entry(flag: "experimental-corrupt-check-time", value: entry.value)
+            default: entry
+            }
+        }
+        // Of 3.4 the other logger knows neither levels nor outputs.
+        set("logger", "zap")
+        // With a file, 3.4 leaves it out unless it is asked for.
+        set("enable-grpc-gateway", true)
     }
 
     private mutating func tuning(_ inventory: Inventory) {

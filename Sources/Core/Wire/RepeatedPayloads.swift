@@ -11,6 +11,8 @@ package struct RepeatedPayloads: ~Escapable {
     private let message: RawSpan
     private let field: UInt32
     package private(set) var count = 0
+    /// Where the first one lies: a walk begins there and ends with the last.
+    private var first = 0..<0
 
     @_lifetime(copy message)
     init(_ message: RawSpan, field: UInt32) {
@@ -20,36 +22,47 @@ package struct RepeatedPayloads: ~Escapable {
 
     package var isEmpty: Bool { count == 0 }
 
-    /// The view met one.
+    /// The view, which reads this message, met one.
     mutating func met(_ reader: inout WireReader) throws(WireError) {
-        _ = try reader.borrow()
+        let place = try reader.payloadRange()
+        if count == 0 { first = place }
         count &+= 1
     }
 
     @_lifetime(copy self)
-    package func makeIterator() -> Iterator { Iterator(message, field: field) }
+    package func makeIterator() -> Iterator { Iterator(message, field: field, first: first, count: count) }
 
     package struct Iterator: ~Escapable {
+        private let message: RawSpan
         private var reader: WireReader
         private let field: UInt32
+        private let first: Range<Int>
+        private let count: Int
+        private var given = 0
 
         @_lifetime(copy message)
-        init(_ message: RawSpan, field: UInt32) {
-            reader = WireReader(message)
+        init(_ message: RawSpan, field: UInt32, first: Range<Int>, count: Int) {
+            self.message = message
+            reader = WireReader(message, from: first.upperBound)
             self.field = field
+            self.first = first
+            self.count = count
         }
 
         @_lifetime(copy self)
         package mutating func next() -> RawSpan? {
+            if given == count { return nil }
+            given &+= 1
+            if given == 1 { return message.extracting(first) }
             do {
                 while let number = try reader.nextField() {
                     if number == field { return try reader.borrow() }
                     try reader.skip()
                 }
-                return nil
             } catch {
                 unreachable("the view has read these bytes before: \(error)")
             }
+            unreachable("the view has counted \(count) of field \(field)")
         }
     }
 }

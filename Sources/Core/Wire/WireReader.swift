@@ -30,6 +30,13 @@ package struct WireReader: ~Escapable {
         end = bytes.byteCount
     }
 
+    /// From the middle of a message, where a field begins.
+    @_lifetime(copy bytes)
+    init(_ bytes: RawSpan, from position: Int) {
+        self.init(bytes)
+        self.position = position
+    }
+
     /// The number of the next field, nil at the end of the message.
     @inline(never)
     package mutating func nextField() throws(WireError) -> UInt32? { try nextFieldInline() }

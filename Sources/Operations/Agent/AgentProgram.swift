@@ -18,7 +18,11 @@ final class AgentProgram {
         var root: String
         /// Empty: systemd when it runs this machine.
         var supervisor: String
+        /// HOST:PORT; empty: the agent's address and the usual port; `off`.
+        var metrics = ""
     }
+
+    static let metricsPort = 2377
 
     private let loop: EventLoop
     private let keeper: HostKeeper
@@ -26,6 +30,11 @@ final class AgentProgram {
     private let tls: TLSContext
     private let manager = ServiceManager()
     private let pages: HTTP1Client
+    private let metrics: AgentMetrics
+    private let watch: ClusterWatch
+    private let metricsAddress: String
+    private let metricsServer: GRPCServer
+    private var metricsListener: Listener?
     private var listener: Listener?
     private var signals: SignalWatch?
     private var status = ""
@@ -73,6 +82,10 @@ final class AgentProgram {
         keeper = HostKeeper(folders, host, backend)
         service = AgentService(loop, keeper)
         pages = HTTP1Client(loop: loop, tls: nil, resolver: Resolver(loop))
+        metrics = AgentMetrics(host: host.name)
+        watch = ClusterWatch(loop, service, metrics)
+        metricsAddress = settings.metrics
+        metricsServer = GRPCServer(loop: loop, router: GRPCRouter())
         stop = { [loop] in loop.stop() }
     }
 
@@ -85,8 +98,10 @@ final class AgentProgram {
         listener = try Listener(address, loop: loop) { [self] descriptor in
             service.server.add(descriptor, tls: tls.makeServerSession(), grpcOnly: true)
         }
+        try tellMetrics(host)
         service.begin()
         service.onHost { keeper in keeper.recover() }
+        watch.begin()
         look()
         heartbeat()
         tick()
@@ -99,7 +114,31 @@ final class AgentProgram {
         // When systemd is not listening any more there is nobody to tell.
         try? manager.stopping()
         listener?.stop()
+        metricsListener?.stop()
         return 0
+    }
+
+    /// In the clear, as exporters do: there is nothing secret in it, and nothing can be asked but to be told.
+    private func tellMetrics(_ host: HostRecord) throws {
+        guard metricsAddress != "off" else { return }
+        let usual = "\(AddressText.inURL(host.address)):\(Self.metricsPort)"
+        let wanted = metricsAddress.isEmpty ? usual : metricsAddress
+        guard let colon = wanted.lastIndex(of: ":"),
+            let address = try SocketAddress.resolve(
+                host: wanted[..<colon].filter { $0 != "[" && $0 != "]" },
+                port: String(wanted[wanted.index(after: colon)...]), passive: true
+            ).first
+        else { throw Refused(description: "--metrics \(wanted): want HOST:PORT, or off") }
+        metricsServer.router.http = { [metrics, unowned metricsServer] request, call, _ in
+            let isKnown = request.path == "/metrics" && request.method == "GET"
+            metricsServer.respond(
+                call, status: isKnown ? 200 : 404,
+                headers: [("Content-Type", isKnown ? AgentMetrics.contentType : "text/plain; charset=utf-8")],
+                body: Array((isKnown ? metrics.text : "there is /metrics\n").utf8))
+        }
+        metricsListener = try Listener(address, loop: loop) { [metricsServer] descriptor in
+            metricsServer.add(descriptor, httpOnly: true)
+        }
     }
 
     // MARK: From time to time
@@ -177,6 +216,7 @@ final class AgentProgram {
             var text = "\(member.cluster) \(member.unit.active)"
             if member.unit.active == "active" {
                 text += ", \(health)"
+                if let cluster = metrics.sight(member.cluster)?.text, !cluster.isEmpty { text += ", \(cluster)" }
                 ask(member)
             } else {
                 service.health[member.cluster] = nil

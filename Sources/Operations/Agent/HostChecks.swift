@@ -15,6 +15,7 @@ extension HostKeeper {
         var answer = AgentPB.DescribeResponse(
             host: host.name, version: ProgramVersion.covey, machineId: firstLine("/etc/machine-id"), kernel: kernel,
             supervisor: backend.name, wallClock: Int64(Clock.wall()))
+        if !request.program.isEmpty { answer.engineVersion = engineVersion(request.program) }
         guard !request.cluster.isEmpty else { return answer }
         try checkName(request.cluster)
         let parent = parentOfData(request)
@@ -23,8 +24,25 @@ extension HostKeeper {
             checks.append(emptiness(request))
             checks += request.ports.map { port(Int($0), request.address) }
         }
-        if request.measureDisk { checks.append(diskSpeed(parent)) }
+        if request.measureDisk {
+            let (time, check) = diskSpeed(parent)
+            answer.syncTime = time
+            checks.append(check)
+        }
+        var room = statvfs()
+        if unsafe statvfs(parent, &room) == 0 {
+            answer.diskFree = UInt64(room.f_bavail) * UInt64(room.f_frsize)
+            answer.diskSize = UInt64(room.f_blocks) * UInt64(room.f_frsize)
+        }
         if backend.name == "systemd" { checks.append(units) }
+        if !request.program.isEmpty {
+            let version = answer.engineVersion
+            checks.append(
+                check(
+                    "engine.program", version.isEmpty ? .fail : .pass,
+                    "\(request.program): \(version.isEmpty ? "no etcd 3.4 or 3.5 that runs" : version)",
+                    "apt install etcd-server, or name another in spec.server.program"))
+        }
         answer.checks = checks
         return answer
     }
@@ -108,10 +126,10 @@ extension HostKeeper {
     }
 
     /// A hundred records of the size of a log entry; the slowest of a hundred is what elections feel.
-    private func diskSpeed(_ folder: String) -> AgentPB.Check {
+    private func diskSpeed(_ folder: String) -> (time: UInt64, AgentPB.Check) {
         let path = "\(folder)/.covey-disk-check"
         let descriptor = unsafe covey_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        guard descriptor >= 0 else { return check("disk.fdatasync", .fail, "\(SystemError("open", path))") }
+        guard descriptor >= 0 else { return (0, check("disk.fdatasync", .fail, "\(SystemError("open", path))")) }
         defer {
             close(descriptor)
             unsafe unlink(path)
@@ -122,16 +140,19 @@ extension HostKeeper {
             let start = Clock.monotonic()
             let written = unsafe record.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
             guard written == record.count, fdatasync(descriptor) == 0 else {
-                return check("disk.fdatasync", .fail, "\(SystemError("write", path))")
+                return (0, check("disk.fdatasync", .fail, "\(SystemError("write", path))"))
             }
             times.append(Clock.monotonic() - start)
         }
         times.sort()
         let p99 = times[98]
         let text = "p99 \(p99 / 1_000_000).\(p99 / 100_000 % 10) ms, worst \(times[99] / 1_000_000) ms"
-        return check(
-            "disk.fdatasync", p99 > 25_000_000 ? .fail : p99 > 10_000_000 ? .warn : .pass, text,
-            "at most 10 ms is wanted: a faster disk, or one of its own")
+        return (
+            p99,
+            check(
+                "disk.fdatasync", p99 > 25_000_000 ? .fail : p99 > 10_000_000 ? .warn : .pass, text,
+                "at most 10 ms is wanted: a faster disk, or one of its own")
+        )
     }
 
     private var units: AgentPB.Check {

@@ -26,6 +26,7 @@ extension HostKeeper {
                     throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", path))")
                 }
                 Folder.sync(of: path)
+                unsafe unlink(folders.ledgerCopy(header.cluster))
                 return (true, "set aside as \(aside)")
             }
             guard let json = try? JSONValue(parsing: request.ledger), let wanted = Ledger(json),
@@ -48,6 +49,10 @@ extension HostKeeper {
             try perform { () throws(PKIError) in
                 try KeyFile.makeFolder(folders.records(header.cluster))
                 try wanted.save(path)
+                // For who may not look into the records: it holds nothing that is secret.
+                try KeyFile.makeFolder(folders.configuration(header.cluster), mode: 0o755)
+                try KeyFile.write(
+                    Array(PrettyJSON.text(wanted.json).utf8), to: folders.ledgerCopy(header.cluster), mode: 0o644)
             }
             return (true, "\(wanted.state.rawValue), generation \(wanted.generation)")
         }
@@ -182,6 +187,7 @@ extension HostKeeper {
             let identity = MemberIdentity(
                 state: ledger.state == .pending ? .new : .existing, token: ledger.token,
                 members: ledger.members.map { ($0.name, $0.peerURL) })
+            if let program = inventory.engine.program { try checkEngine(program) }
             try makeConfigurationFolder(header.cluster)
             var changed: [String] = []
             var files = [RenderedFile(path: folders.inventory(header.cluster), text: request.inventory)]
@@ -194,6 +200,25 @@ extension HostKeeper {
                 "\(identity.state.rawValue), \(changed.isEmpty ? "unchanged" : "\(changed.count) files")"
             )
         }
+    }
+
+    private func checkEngine(_ program: String) throws(GRPCStatus) {
+        guard engineVersion(program).isEmpty else { return }
+        throw GRPCStatus(
+            .failedPrecondition,
+            "\(program) on \(host.name) is no etcd 3.4 or 3.5 that runs; install it (apt install etcd-server), or name another in "
+                + "spec.server.program")
+    }
+
+    /// `3.5.1`; empty for what does not run or is no etcd of these versions.
+    func engineVersion(_ program: String) -> String {
+        guard let result = try? PipedProcess.run([program, "--version"], input: []), case .exited(0) = result.outcome
+        else {
+            return ""
+        }
+        let line = String(decoding: result.output, as: UTF8.self).split(separator: "\n").first ?? ""
+        guard line.hasPrefix("etcd Version: 3.4.") || line.hasPrefix("etcd Version: 3.5.") else { return "" }
+        return String(line.dropFirst(14))
     }
 
     private func rendered(_ inventory: Inventory, _ me: Inventory.Host, _ identity: MemberIdentity) -> [RenderedFile] {

@@ -172,7 +172,10 @@ final class HostKeeper {
         try save(wanted, request.cluster)
         try note(
             request.cluster,
-            .init(operation: wanted.id, epoch: wanted.epoch, step: "claim", phase: .done, evidence: wanted.kind))
+            .init(
+                operation: wanted.id, epoch: wanted.epoch, step: "claim", phase: .done,
+                // Gates somebody answers for are part of the record.
+                evidence: ([wanted.kind] + Overrides(recorded: wanted.arguments).arguments).joined(separator: " ")))
         answer.isGranted = true
         answer.epoch = wanted.epoch
         return answer

@@ -149,7 +149,9 @@ final class ProcessBackend: ServiceBackend {
 
     private func launch(_ cluster: String) {
         let configuration = folders.configuration(cluster) + "/server.yaml"
-        let words = MemberProcess.words(["--config-file=\(configuration)"])
+        // What cannot be read was never rendered: then there is no configuration either, and the server says so.
+        let inventory = (try? InventoryFile.read(folders.inventory(cluster)))?.inventory
+        let words = MemberProcess.words(["--config-file=\(configuration)"], program: inventory?.engine.program)
         do throws(SystemError) {
             let process = try SupervisedProcess.start(program, words, log: folders.records(cluster) + "/server.log")
             services[cluster]?.process = process

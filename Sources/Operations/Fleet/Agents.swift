@@ -3,6 +3,7 @@
 import CoveyClient
 import Foundations
 import GRPC
+import Glibc
 import Inventory
 import Linux
 import Wire
@@ -17,8 +18,10 @@ struct FleetFailure: Error, Equatable, CustomStringConvertible {
 struct Agents: Sendable {
     let client: Client
     let endpoints: [String: String]
+    private let addresses: [String: String]
 
     init(_ inventory: Inventory, _ folder: StateFolder) throws(FleetFailure) {
+        addresses = Dictionary(uniqueKeysWithValues: inventory.hosts.map { ($0.name, $0.address) })
         endpoints = Dictionary(
             uniqueKeysWithValues: inventory.hosts.map {
                 ($0.name, "https://\(AddressText.inURL($0.address)):\(HostRecord.defaultPort)")
@@ -53,6 +56,7 @@ struct Agents: Sendable {
         await withTaskGroup(of: (String, AgentPB.ObserveResponse?).self) { group in
             for host in hosts {
                 group.addTask {
+                    if refuses(host) { return (host, nil) }
                     let request = AgentPB.ObserveRequest(cluster: cluster)
                     // Who does not answer is told apart by its absence.
                     let seen: AgentPB.ObserveResponse? = try? await call(
@@ -64,6 +68,23 @@ struct Agents: Sendable {
             for await (host, seen) in group { all[host] = seen }
             return all
         }
+    }
+
+    /// Where nobody listens there is nothing to wait for. False for all that is not certain.
+    private func refuses(_ host: String) -> Bool {
+        guard let address = addresses[host], AddressText.isIP(address),
+            let place = try? SocketAddress.resolve(host: address, port: String(HostRecord.defaultPort)).first
+        else { return false }
+        do throws(SystemError) {
+            let descriptor = try Socket.connect(place)
+            defer { close(descriptor) }
+            var wish = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+            guard unsafe poll(&wish, 1, 200) == 1 else { return false }
+            var code: Int32 = 0
+            var size = socklen_t(MemoryLayout<Int32>.size)
+            unsafe getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
+            return code == ECONNREFUSED
+        } catch { return error.code == ECONNREFUSED }
     }
 
     /// The same step on all, at the same time; the first failure counts, the others have done theirs.

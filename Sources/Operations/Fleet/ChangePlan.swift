@@ -63,6 +63,8 @@ struct ChangePlan: Sendable, Equatable {
         var voters: [String]?
         /// Hosts the operator says are dead and will not come back by themselves.
         var attestedDead: Set<String> = []
+        /// Gates the operator answers for.
+        var overrides = Overrides()
         /// An even number of voters, or one, is meant to stay.
         var acceptsAnyCount = false
     }
@@ -149,6 +151,9 @@ struct ChangePlan: Sendable, Equatable {
     private static func change(
         _ wish: Wish, _ wanted: [String], _ ledger: Ledger, _ seen: [String: Seen]
     ) throws(Refusal) -> ChangePlan {
+        // A member that was never started is what an interrupted addition left: it is still to come.
+        var ledger = ledger
+        ledger.members.removeAll { !$0.wasStarted }
         let current = ledger.members
         // By address: a host that was only given another name is the same member.
         let wantedHosts = wish.inventory.hosts.filter { wanted.contains($0.name) }
@@ -189,7 +194,8 @@ struct ChangePlan: Sendable, Equatable {
         let dead = leaving.filter { !isHealthy($0) }
         let living = leaving.filter { isHealthy($0) }
         var healthy = voters.filter(isHealthy).count
-        for name in voters where !isHealthy(name) && !leaving.contains(name) {
+        let overridden = wish.overrides.gates
+        for name in voters where !isHealthy(name) && !leaving.contains(name) && !overridden.contains("QUORUM") {
             throw Refusal(
                 gate: "QUORUM", what: "\(name) is not healthy and is to stay", next: "Heal it, or replace it first.")
         }
@@ -204,7 +210,8 @@ struct ChangePlan: Sendable, Equatable {
                 gate: "QUORUM", what: "\(healthy) of \(voters.count) voters are healthy: membership cannot be changed",
                 next: "Bring back one of: " + voters.filter { !isHealthy($0) }.joined(separator: ", "))
         }
-        for name in voters where isHealthy(name) && (seen[name]?.lag ?? 0) > lagMax {
+        for name in voters
+        where isHealthy(name) && (seen[name]?.lag ?? 0) > lagMax && !overridden.contains("CAUGHTUP") {
             throw Refusal(
                 gate: "CAUGHTUP", what: "\(name) is \(seen[name]?.lag ?? 0) entries behind",
                 next: "Wait until it is not.")
@@ -232,7 +239,7 @@ struct ChangePlan: Sendable, Equatable {
             plan.steps.append(
                 Step(action: action, votersAfter: count, toleranceAfter: tolerance, isOneWay: oneWay, gates: gates))
         }
-        for name in coming { step(.prepare(name), ["CLOCK"]) }
+        for name in coming { step(.prepare(name), ["CLOCK", "VERSION", "DISK"]) }
         for name in dead {
             count -= 1
             step(.remove(name, isDead: true), oneWay: true, ["QUORUM", "MEMBERS", "FENCE"])
@@ -291,5 +298,21 @@ extension ChangePlan {
             ])
         }
         return out + Columns.text(rows) + "Plan \(hash)\n"
+    }
+}
+
+extension ChangePlan {
+    /// What the gates must know; nil when no member is changed.
+    func gateContext(_ inventory: Inventory, isResuming: Bool) -> GateContext? {
+        guard kind == .change, let ledger else { return nil }
+        var context = GateContext(inventory: inventory, ledger: ledger, isResuming: isResuming)
+        for step in steps {
+            switch step.action {
+            case .add(let name): context.coming.append(name)
+            case .remove(let name, _): context.leaving.append(name)
+            default: break
+            }
+        }
+        return context
     }
 }

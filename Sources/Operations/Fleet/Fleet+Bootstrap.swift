@@ -65,10 +65,19 @@ extension Fleet {
         for name in names {
             let before = Int64(Clock.wall())
             let facts: AgentPB.DescribeResponse = try await agents.call(
-                name, RPC.Agent.describe, AgentPB.DescribeRequest())
+                name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.engine.program ?? ""))
             let after = Int64(Clock.wall())
             clocks.append((name, facts.wallClock - (before + after) / 2))
             versions[name] = facts.version
+            guard let program = inventory.engine.program else { continue }
+            guard !facts.engineVersion.isEmpty else {
+                throw FleetFailure(
+                    code: 3,
+                    text:
+                        "ENGINE: \(program) on \(name) is no etcd 3.4 or 3.5 that runs.\nInstall it there, or name another in "
+                        + "spec.server.program.")
+            }
+            versions[name] = "\(facts.version), etcd \(facts.engineVersion)"
         }
         let median = clocks.map(\.1).sorted()[clocks.count / 2]
         for (name, offset) in clocks where abs(offset - median) > 500_000_000 {
@@ -80,7 +89,7 @@ extension Fleet {
         }
         guard Set(versions.values).count == 1 else {
             let list = versions.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
-            throw FleetFailure(code: 3, text: "VERSION: the hosts have different versions of covey: \(list)")
+            throw FleetFailure(code: 3, text: "VERSION: the hosts have different versions: \(list)")
         }
     }
 

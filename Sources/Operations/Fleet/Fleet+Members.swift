@@ -194,6 +194,48 @@ extension Fleet {
         }
     }
 
+    /// Who is to lead: the one that is named, or the healthy voter that has the most. Nil when that one leads already.
+    func successor(_ wanted: String, _ ledger: Ledger, _ view: View) throws(FleetFailure) -> String? {
+        let voters = inventory.hosts.filter(ledger.has).map(\.name)
+        func couldLead(_ name: String) -> Bool {
+            view.members[name]?.isHealthy == true && view.members[name]?.facts?.isLearner == false
+        }
+        if wanted.isEmpty {
+            let others = voters.filter { couldLead($0) && view.members[$0]?.facts?.isLeader == false }
+            let best = others.max {
+                (view.members[$0]?.facts?.appliedIndex ?? 0, $1) < (view.members[$1]?.facts?.appliedIndex ?? 0, $0)
+            }
+            guard let best else { throw FleetFailure(code: 3, text: "there is no other healthy voter that could lead") }
+            return best
+        }
+        guard voters.contains(wanted) else {
+            throw FleetFailure(
+                code: 2, text: "\(wanted) is no member of \(cluster); members: \(voters.joined(separator: ", "))")
+        }
+        guard couldLead(wanted) else {
+            throw FleetFailure(code: 3, text: "\(wanted) is no healthy voter; nothing was changed. See: covey status")
+        }
+        return view.members[wanted]?.facts?.isLeader == true ? nil : wanted
+    }
+
+    /// Who led before. Whether the call succeeded is seen by who leads then.
+    func moveLeader(to name: String, _ ledger: Ledger) async throws(FleetFailure) -> String {
+        let hosts = inventory.hosts.filter(ledger.has)
+        let views = await members(hosts)
+        guard let id = views[name]?.facts?.memberID,
+            let leader = views.first(where: { $0.value.facts?.isLeader == true })?.key
+        else { throw FleetFailure(code: 4, text: "nobody leads, or \(name) does not answer") }
+        if leader == name { return leader }
+        let client = try memberClient([leader])
+        defer { client.close() }
+        _ = try? await client.maintenance.moveLeader(
+            MoveLeaderRequest(targetID: id), CallOptions(deadline: .after(.seconds(5))))
+        try await wait(seconds: 15, "\(name) does not become the leader") { [self] in
+            await members(hosts)[name]?.facts?.isLeader == true
+        }
+        return leader
+    }
+
     func hexadecimal(_ id: UInt64) -> String {
         let text = String(id, radix: 16)
         return String(repeating: "0", count: 16 - text.count) + text

@@ -66,11 +66,7 @@ final class Fleet: Sendable {
         var agents: [String: AgentPB.ObserveResponse]
         var members: [String: MemberView]
 
-        var ledger: Ledger? {
-            agents.values.compactMap { Ledger(text: $0.ledger) }.max {
-                ($0.state == .active ? 1 : 0, $0.generation) < ($1.state == .active ? 1 : 0, $1.generation)
-            }
-        }
+        var ledger: Ledger? { Ledger.newest(agents.values.compactMap { Ledger(text: $0.ledger) }) }
     }
 
     func look() async -> View {

@@ -69,10 +69,8 @@ struct FleetCommand {
                 guard words.count == 2 else { throw FleetFailure(code: 2, text: "which is replaced by which: OLD NEW") }
                 return try await members(fleet, adding: [words[1]], removing: [words[0]])
             case "member ls": return try await list(fleet)
-            case "restart":
-                return try await held(fleet, "restart", words) { held throws(FleetFailure) in
-                    try await fleet.rollingRestart(held, only: words.first)
-                }
+            case "member move-leader": return try await moveLeader(fleet)
+            case "restart": return try await restart(fleet, words, try overrides(), resuming: nil)
             case "certs renew": return try await renew(fleet)
             case "certs repair": return try await repair(fleet)
             case "certs verify": return try await verify(fleet)
@@ -120,10 +118,19 @@ struct FleetCommand {
 
     // MARK: Apply and members
 
-    private func wish(_ voters: [String]? = nil) -> ChangePlan.Wish {
-        ChangePlan.Wish(
+    private func overrides() throws(FleetFailure) -> Overrides {
+        guard values.option("override") != nil else { return Overrides() }
+        do throws(Overrides.Misused) {
+            return try Overrides(values.list("override"), reason: values.text("reason"))
+        } catch { throw FleetFailure(code: 2, text: error.text) }
+    }
+
+    private func wish(_ voters: [String]? = nil) throws(FleetFailure) -> ChangePlan.Wish {
+        var wish = ChangePlan.Wish(
             inventory: inventory, voters: voters, attestedDead: Set(values.list("attest-dead")),
             acceptsAnyCount: values.bool("accept-even"))
+        wish.overrides = try overrides()
+        return wish
     }
 
     private func decide(_ wish: ChangePlan.Wish, _ fleet: Fleet, _ view: Fleet.View) throws(FleetFailure) -> ChangePlan {
@@ -133,7 +140,7 @@ struct FleetCommand {
     }
 
     private func apply(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
-        try await carryOut(wish(), "apply", [], fleet, resuming: nil)
+        try await carryOut(try wish(), "apply", [], fleet, resuming: nil)
     }
 
     private func members(_ fleet: Fleet, adding: [String], removing: [String]) async throws(FleetFailure) -> Int32 {
@@ -145,7 +152,7 @@ struct FleetCommand {
         }
         let current = ledger.members.map(\.name)
         let voters = (current.filter { !removing.contains($0) } + adding.filter { !current.contains($0) }).sorted()
-        let code = try await carryOut(wish(voters), "members", voters, fleet, resuming: nil)
+        let code = try await carryOut(try wish(voters), "members", voters, fleet, resuming: nil)
         if code == 0 && voters != inventory.voters.map(\.name).sorted() {
             fleet.events.tell(
                 "\(file.path) says otherwise: give the role voter to \(voters.joined(separator: ", ")) there, spare to the others"
@@ -157,26 +164,68 @@ struct FleetCommand {
     private func carryOut(
         _ wish: ChangePlan.Wish, _ kind: String, _ arguments: [String], _ fleet: Fleet, resuming: AgentPB.Operation?
     ) async throws(FleetFailure) -> Int32 {
-        let first = try decide(wish, fleet, await fleet.look())
+        let view = await fleet.look()
+        let first = try decide(wish, fleet, view)
         Output.data(first.text(inventory))
-        if first.kind == .nothing && resuming == nil || values.bool("dry-run") { return 0 }
+        if first.kind == .nothing && resuming == nil { return 0 }
+        let gates = first.gateContext(inventory, isResuming: resuming != nil)
+        if let gates { try await fleet.pass(gates, wish.overrides, view) }
+        if values.bool("dry-run") { return 0 }
         var needsAll = false
         if case .bootstrap = first.kind { needsAll = true }
         let attested =
             wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
+            + wish.overrides.arguments
         return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll) {
             held throws(FleetFailure) in
             // Again under the claim: the world may have moved while nobody held it.
-            let plan = try decide(wish, fleet, await fleet.look())
+            let view = await fleet.look()
+            let plan = try decide(wish, fleet, view)
             guard plan.hash == first.hash else {
                 throw FleetFailure(code: 3, text: "the cluster has changed since the plan was made; plan again")
             }
+            if let gates { try await fleet.pass(gates, wish.overrides, view, isSecondLook: true) }
             switch plan.kind {
             case .bootstrap:
                 try await fleet.bootstrap(held, plan.ledger, startedAt: startedAt)
             case .change, .refresh: try await fleet.perform(plan, held, attestedDead: wish.attestedDead)
             case .nothing: break
             }
+        }
+    }
+
+    private func restart(
+        _ fleet: Fleet, _ names: [String], _ overrides: Overrides, resuming: AgentPB.Operation?
+    ) async throws(FleetFailure) -> Int32 {
+        let view = await fleet.look()
+        guard let ledger = view.ledger, ledger.state == .active else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
+        let context = GateContext(
+            inventory: inventory, ledger: ledger, isResuming: resuming != nil, gates: Gate.rolling)
+        try await fleet.pass(context, overrides, view)
+        return try await held(fleet, "restart", names + overrides.arguments, resuming: resuming) {
+            held throws(FleetFailure) in
+            try await fleet.rollingRestart(held, only: names.first)
+        }
+    }
+
+    private func moveLeader(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
+        let overrides = try overrides()
+        let view = await fleet.look()
+        guard let ledger = view.ledger, ledger.state == .active else {
+            throw FleetFailure(code: 3, text: "there is no cluster yet")
+        }
+        let to = values.text("to")
+        let target = try fleet.successor(to, ledger, view)
+        guard let target else {
+            fleet.events.tell("\(to) leads already")
+            return 0
+        }
+        try await fleet.pass(GateContext(inventory: inventory, ledger: ledger, gates: Gate.rolling), overrides, view)
+        return try await held(fleet, "move-leader", [target] + overrides.arguments) { held throws(FleetFailure) in
+            let leader = try await fleet.moveLeader(to: target, ledger)
+            fleet.events.tell("\(target) leads; before: \(leader)")
         }
     }
 
@@ -269,7 +318,8 @@ struct FleetCommand {
         let options = operation.arguments.filter { $0.hasPrefix("--") }
         let names = operation.arguments.filter { !$0.hasPrefix("--") }
         if abort { return try await giveUp(operation, fleet) }
-        var wish = wish(operation.kind == "members" ? names : nil)
+        var wish = try wish(operation.kind == "members" ? names : nil)
+        if wish.overrides.gates.isEmpty { wish.overrides = Overrides(recorded: options) }
         wish.attestedDead.formUnion(
             options.compactMap { $0.hasPrefix("--attest-dead=") ? String($0.dropFirst(14)) : nil })
         wish.acceptsAnyCount = wish.acceptsAnyCount || options.contains("--accept-even")
@@ -278,8 +328,11 @@ struct FleetCommand {
             return try await carryOut(
                 wish, operation.kind, operation.arguments.filter { !$0.hasPrefix("--") }, fleet, resuming: operation)
         case "restart":
-            return try await held(fleet, "restart", names, resuming: operation) { held throws(FleetFailure) in
-                try await fleet.rollingRestart(held, only: names.first)
+            return try await restart(fleet, names, wish.overrides, resuming: operation)
+        case "move-leader":
+            return try await held(fleet, "move-leader", names, resuming: operation) { held throws(FleetFailure) in
+                guard let target = names.first, let ledger = await fleet.look().ledger else { return }
+                _ = try await fleet.moveLeader(to: target, ledger)
             }
         case "certs":
             return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in
@@ -326,7 +379,7 @@ struct FleetCommand {
             let request = AgentPB.DescribeRequest(
                 cluster: inventory.name, ports: [host.clientPort, host.peerPort].map { UInt64($0) },
                 address: inventory.listenAddress ?? host.address, dataDirectory: inventory.dataDirectory,
-                measureDisk: measuringDisks)
+                measureDisk: measuringDisks, program: inventory.engine.program ?? "")
             do throws(FleetFailure) {
                 let answer: AgentPB.DescribeResponse = try await fleet.agents.call(
                     host.name, RPC.Agent.describe, request, seconds: 30)

@@ -14,11 +14,16 @@ enum FleetCommands {
         "Folder with the authorities and the operator's identity.")
     private static let usual = [file, state]
     private static let soak = Option("soak", .duration, default: "30s", "Pause after each member.")
-    private static let membership = [
-        Option("attest-dead", .list, "Hosts that are off and stay off, by your word; recorded."),
-        Option("accept-even", .bool, "An even number of voters is meant."),
-        Option("dry-run", .bool, "Show the plan and change nothing."),
+    private static let overrides = [
+        Option("override", .list, "Gates you answer for: ALARM, CAUGHTUP, CERT, CLOCK, DISK, QUORUM, VERSION."),
+        Option("reason", .text, "Why; recorded with the operation."),
     ]
+    private static let membership =
+        [
+            Option("attest-dead", .list, "Hosts that are off and stay off, by your word; recorded."),
+            Option("accept-even", .bool, "An even number of voters is meant."),
+            Option("dry-run", .bool, "Show the plan and change nothing."),
+        ] + overrides
 
     private static let agent: Command = {
         var agent = Command(
@@ -30,6 +35,8 @@ enum FleetCommands {
                     "supervisor", .text,
                     "Who runs members: systemd or processes. Without it: systemd where it runs the machine.",
                     choices: ["systemd", "processes"]),
+                Option(
+                    "metrics", .text, "HOST:PORT for /metrics; without it the host's address and port 2377; or off."),
             ],
             commands: [
                 Command(
@@ -57,7 +64,7 @@ enum FleetCommands {
                 """,
             options: usual + [
                 Option("token", .bool, "Print the line to type on each host, and wait for them."),
-                Option("listen", .text, default: "0.0.0.0:2377", "ADDRESS:PORT hosts with a token come to."),
+                Option("listen", .text, default: "0.0.0.0:2376", "ADDRESS:PORT hosts with a token come to."),
                 Option("advertise", .text, "ADDRESS:PORT they are told, when it is another."),
                 Option("ttl", .duration, default: "15m0s", "How long tokens are good for, at most a day."),
                 Option(
@@ -81,8 +88,15 @@ enum FleetCommands {
                     "replace", "OLD NEW", "replace a member, living or dead, by another host",
                     options: usual + membership),
                 Command("ls", "", "list members", options: usual),
+                Command(
+                    "move-leader", "", "let another voter lead",
+                    options: usual + overrides + [
+                        Option("to", .text, "Which; without it the healthy voter that has the most.")
+                    ]),
             ]),
-        Command("restart", "[HOST]", "restart the members one by one, the leader last", options: usual + [soak]),
+        Command(
+            "restart", "[HOST]", "restart the members one by one, the leader last",
+            options: usual + overrides + [soak]),
         Command(
             "certs", "", "certificates",
             commands: [
@@ -146,7 +160,10 @@ enum FleetCommands {
     static func perform(_ command: ParsedCommand) -> Int32 {
         let values = command.values
         if command.name == "agent" {
-            return AgentProgram.run(.init(root: values.text("root"), supervisor: values.text("supervisor")))
+            return AgentProgram.run(
+                .init(
+                    root: values.text("root"), supervisor: values.text("supervisor"),
+                    metrics: values.text("metrics")))
         }
         if command.name == "agent join" { return join(values) }
         let inventory: InventoryFile

@@ -16,6 +16,18 @@ struct Ledger: Sendable, Equatable {
         var wasStarted = false
         /// Hexadecimal; empty until the cluster is proven.
         var id = ""
+
+        /// As an inventory would have it, when none does: the port for clients is a guess.
+        func host(clientPort: Int) -> Inventory.Host {
+            var address = peerURL.split(separator: "/").last.map(String.init) ?? peerURL
+            var port = 0
+            if let colon = address.lastIndex(of: ":"), let number = Int(address[address.index(after: colon)...]) {
+                port = number
+                address = String(address[..<colon])
+            }
+            if address.hasPrefix("[") && address.hasSuffix("]") { address = String(address.dropFirst().dropLast()) }
+            return Inventory.Host(name: name, address: address, clientPort: clientPort, peerPort: port)
+        }
     }
 
     static let format = 1
@@ -40,6 +52,14 @@ struct Ledger: Sendable, Equatable {
             cluster: inventory.name, state: .pending, token: token, generation: max(1, inventory.generation),
             digest: inventory.digest,
             members: inventory.voters.map { Member(name: $0.name, peerURL: $0.peerURL) })
+    }
+
+    /// By address: a host that was only given another name is the same member.
+    func has(_ host: Inventory.Host) -> Bool { members.contains { $0.peerURL == host.peerURL } }
+
+    /// An active one before a pending one, then the one that has seen more changes.
+    static func newest(_ ledgers: some Sequence<Ledger>) -> Ledger? {
+        ledgers.max { ($0.state == .active ? 1 : 0, $0.generation) < ($1.state == .active ? 1 : 0, $1.generation) }
     }
 
     /// An inventory that differs from the one in effect takes effect.

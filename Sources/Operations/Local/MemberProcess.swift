@@ -1,6 +1,7 @@
 // How a member's process begins: this program, called again, ties its end to ours and becomes the server.
 //
 //     covey up  --spawn-->  covey run-member PID --name=m1 ...  --exec-->  covey server --name=m1 ...
+//               --spawn-->  covey run-member PID --program PATH --name=m1 ...  --exec-->  PATH --name=m1 ...
 
 import Glibc
 import Linux
@@ -8,7 +9,10 @@ import Linux
 enum MemberProcess {
     static let word = "run-member"
 
-    static func words(_ flags: [String]) -> [String] { ["covey", word, String(getpid())] + flags }
+    /// `program`: upstream's server; nil for ours.
+    static func words(_ flags: [String], program: String? = nil) -> [String] {
+        ["covey", word, String(getpid())] + (program.map { ["--program", $0] } ?? []) + flags
+    }
 
     /// In the child. Returns only when it could not.
     static func become(_ words: [String]) -> Int32 {
@@ -21,6 +25,10 @@ enum MemberProcess {
         for name in variables()
         where name.hasPrefix("ETCD_") || (name.hasPrefix("COVEY_") && name != "COVEY_FAILPOINTS") {
             unsafe unsetenv(name)
+        }
+        if words.count > 2 && words[1] == "--program" {
+            Output.error("\(SupervisedProcess.become(words[2], [words[2]] + words.dropFirst(3)))\n")
+            return 1
         }
         guard let program = ownProgram() else { return 1 }
         Output.error("\(SupervisedProcess.become(program, ["covey", "server"] + words.dropFirst()))\n")

@@ -199,7 +199,8 @@ struct UpCommand {
         let members = hosts.map { host in
             let folders = MemberFolders(data: folder.data(host.name), tls: folder.tls(host.name))
             let flags = ServerSettings(inventory, host, identity, folders).commandLine
-            return LocalMember(host, words: MemberProcess.words(flags), log: folder.log(host.name))
+            return LocalMember(
+                host, words: MemberProcess.words(flags, program: inventory.engine.program), log: folder.log(host.name))
         }
         let proof = BootstrapProof(gateway: gateway, hosts: hosts, ledger: ledger)
         var record = ledger

@@ -1,5 +1,5 @@
-// The state of a cluster at one moment, judged: from what the inventory wants, what the ledger says was made, and what the
-// members say of themselves. Worst wins.
+// The state of a cluster at one moment, judged: from what the ledger says was made, what the members say of themselves, and
+// what the inventory wants. Who is a member is the ledger's word; the inventory is what is compared with it. Worst wins.
 
 import Flags
 import Foundations
@@ -36,15 +36,21 @@ struct ClusterReport: Sendable, Equatable {
 
     struct Row: Sendable, Equatable {
         var host: Inventory.Host
+        /// By the ledger; where there is none, by the inventory.
+        var isMember: Bool
         /// Nil for hosts nobody asks: spares.
         var view: MemberView?
         /// Seconds the certificate for clients is still good for; nil when it cannot be read.
         var certificateSecondsLeft: Int64?
         /// Entries behind the most advanced member; nil when unknown.
         var lag: UInt64?
+        /// What its agent says of the unit when it does not run: `failed (exit 1)`.
+        var unit: String?
+        /// Seconds since the member said what is shown; nil when that was just now.
+        var age: Int64?
 
         var role: String {
-            if host.role == .spare { return "spare" }
+            if !isMember { return "spare" }
             guard let facts = view?.facts else { return "voter" }
             return facts.isLeader ? "leader" : facts.isLearner ? "learner" : "voter"
         }
@@ -68,6 +74,8 @@ struct ClusterReport: Sendable, Equatable {
     var reasons: [String] = []
     /// How it differs from its inventory.
     var drift: [String] = []
+    /// What a person should know that makes nothing worse.
+    var notes: [String] = []
     var rows: [Row]
     var votersHealthy: Int
     var voters: Int
@@ -79,39 +87,110 @@ struct ClusterReport: Sendable, Equatable {
     var revision: Int64
     var generation: Int64
     var clusterID: String
+    /// When it was observed, nanoseconds since 1970.
+    var observed: UInt64?
+    /// Where the list of members is from.
+    var source: String
 
     var exitCode: Int32 { level == .healthy && !drift.isEmpty ? 10 : level.exitCode }
 
-    /// `ledger`: nil where this host has none. `certificates`: seconds left by host, a host without an entry has none that
-    /// can be read; nil when they are on other hosts.
-    init(_ inventory: Inventory, _ ledger: Ledger?, _ views: [String: MemberView], certificates: [String: Int64]?) {
+    /// What is known beside the members' own words.
+    struct Evidence: Sendable, Equatable {
+        /// Nil where none can be read.
+        var ledger: Ledger?
+        /// Where the ledger is from.
+        var source = "ledger"
+        /// Seconds left by host, a host without an entry has none that can be read; nil when they are on other hosts.
+        var certificates: [String: Int64]?
+        /// Hosts whose agents were asked and are silent: their certificates are not known.
+        var silentAgents: Set<String> = []
+        /// By host: how a unit is that does not run.
+        var units: [String: String] = [:]
+        /// Seconds since a member that is silent now said what is shown of it.
+        var ages: [String: Int64] = [:]
+        /// Agents were asked, and none answered.
+        var isBlind = false
+        /// What makes the cluster as the inventory says.
+        var applyCommand = "covey up"
+        var observed: UInt64?
+    }
+
+    init(_ inventory: Inventory, _ evidence: Evidence, _ views: [String: MemberView]) {
+        let ledger = evidence.ledger
         let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
-        rows = inventory.hosts.map { host in
+        let hosts = inventory.hosts + Self.strangers(inventory, ledger)
+        rows = hosts.map { host in
             let view = views[host.name]
             return Row(
-                host: host, view: view, certificateSecondsLeft: certificates?[host.name],
-                lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) })
+                host: host, isMember: ledger.map { $0.has(host) } ?? (host.role == .voter), view: view,
+                certificateSecondsLeft: evidence.certificates?[host.name],
+                lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) }, unit: evidence.units[host.name],
+                age: evidence.ages[host.name])
         }
         name = inventory.name
         generation = ledger?.generation ?? inventory.generation
         clusterID = ledger?.clusterID ?? ""
-        let healthy = rows.filter { $0.host.role == .voter && $0.view?.isHealthy == true }
+        observed = evidence.observed
+        source = ledger == nil ? "inventory" : evidence.source
+        let voting = rows.filter { $0.isMember && $0.view?.facts?.isLearner != true }
+        let healthy = voting.filter { $0.view?.isHealthy == true }
         votersHealthy = healthy.count
-        voters = inventory.voters.count
-        quorum = inventory.quorum
-        tolerance = max(0, healthy.count - inventory.quorum)
+        voters = voting.count
+        quorum = voters / 2 + 1
+        tolerance = max(0, healthy.count - quorum)
         let leading = healthy.first { $0.view?.facts?.isLeader == true }
         leader = leading?.host.name
         term = views.values.compactMap { $0.facts?.term }.max() ?? 0
         revision = views.values.compactMap { $0.facts?.revision }.max() ?? 0
         level = .healthy
-        judge(inventory, seesCertificates: certificates != nil)
+        judge(inventory)
+        for row in rows where row.isMember && evidence.certificates != nil {
+            if !evidence.silentAgents.contains(row.host.name) { judgeCertificate(row, inventory) }
+        }
+        for host in evidence.silentAgents.sorted() { notes.append("the agent of \(host) does not answer") }
+        if evidence.isBlind && rows.allSatisfy({ $0.view?.facts == nil || $0.age != nil }) {
+            worsen(.unknown, "no member and no agent answers: perhaps it is this machine that is cut off")
+        }
         guard let ledger else { return }
+        drift += Self.differences(inventory, ledger)
         if inventory.digest != ledger.digest {
             drift.append(
-                "the inventory has changed since it took effect (generation \(ledger.generation)); covey up applies it")
+                "the inventory has changed since it took effect (generation \(ledger.generation)); "
+                    + "\(evidence.applyCommand) applies it")
         }
-        if ledger.state == .pending { worsen(.unknown, "its bootstrap was interrupted; covey up goes on with it") }
+        if ledger.state == .pending {
+            worsen(.unknown, "its bootstrap was interrupted; \(evidence.applyCommand) goes on with it")
+        }
+    }
+
+    /// Of a cluster whose certificates and ledger are at hand.
+    init(_ inventory: Inventory, _ ledger: Ledger?, _ views: [String: MemberView], certificates: [String: Int64]?) {
+        self.init(inventory, Evidence(ledger: ledger, certificates: certificates), views)
+    }
+
+    /// Members the inventory does not have any more.
+    static func strangers(_ inventory: Inventory, _ ledger: Ledger?) -> [Inventory.Host] {
+        (ledger?.members ?? []).compactMap { member in
+            guard !inventory.hosts.contains(where: { $0.peerURL == member.peerURL }) else { return nil }
+            return member.host(clientPort: inventory.hosts.first?.clientPort ?? 2379)
+        }
+    }
+
+    /// What to write so that the inventory says what is so.
+    private static func differences(_ inventory: Inventory, _ ledger: Ledger) -> [String] {
+        var found: [String] = []
+        for host in inventory.hosts where ledger.has(host) != (host.role == .voter) {
+            found.append(
+                ledger.has(host)
+                    ? "\(host.name) is a member, the inventory calls it a spare; to keep it so, write role: voter there"
+                    : "\(host.name) is no member, the inventory calls it a voter; to keep it so, write role: spare there"
+            )
+        }
+        for host in strangers(inventory, ledger) {
+            found.append(
+                "\(host.name) (\(host.peerURL)) is a member, the inventory does not have it; write it there as a voter")
+        }
+        return found
     }
 
     private mutating func worsen(_ to: Level, _ reason: String) {
@@ -119,28 +198,30 @@ struct ClusterReport: Sendable, Equatable {
         reasons.append(reason)
     }
 
-    private mutating func judge(_ inventory: Inventory, seesCertificates: Bool) {
-        let silent = rows.filter { if case .unreachable? = $0.view?.health { true } else { false } }
+    private mutating func judge(_ inventory: Inventory) {
+        let silent = rows.filter { if $0.isMember, case .unreachable? = $0.view?.health { true } else { false } }
         if votersHealthy < quorum {
             worsen(.noQuorum, "\(votersHealthy) of \(voters) voters are healthy, \(quorum) are needed")
+            let missing = rows.filter { $0.isMember && $0.view?.isHealthy != true }.map(\.host.name)
+            reasons.append("\(quorum - votersHealthy) of these bring it back: \(missing.joined(separator: ", "))")
         } else if leader == nil {
             worsen(.noQuorum, "no healthy voter leads")
         } else if votersHealthy < voters {
-            let level: Level = tolerance == 0 && inventory.tolerance > 0 ? .atRisk : .degraded
+            let level: Level = tolerance == 0 && voters - quorum > 0 ? .atRisk : .degraded
             worsen(level, "\(voters - votersHealthy) of \(voters) voters are missing; \(tolerance) more may fail")
-        } else if tolerance < min(inventory.minimumTolerance, inventory.tolerance) {
+        } else if tolerance < min(inventory.minimumTolerance, voters - quorum) {
             worsen(.degraded, "\(tolerance) voters may fail, policy wants \(inventory.minimumTolerance)")
         }
         for row in silent {
             guard case .unreachable(let reason)? = row.view?.health else { continue }
-            reasons.append("\(row.host.name) does not answer: \(reason)")
+            let unit = row.unit.map { "; its unit is \($0)" } ?? ""
+            reasons.append("\(row.host.name) does not answer: \(reason)\(unit)")
         }
-        for row in rows {
+        for row in rows where row.isMember {
             if case .unhealthy(let reason)? = row.view?.health { reasons.append("\(row.host.name): \(reason)") }
             judge(row, inventory)
-            if seesCertificates { judgeCertificate(row, inventory) }
         }
-        let ids = Set(rows.compactMap { $0.view?.facts?.clusterID })
+        let ids = Set(rows.filter(\.isMember).compactMap { $0.view?.facts?.clusterID })
         if ids.count > 1 { worsen(.unknown, "members are of \(ids.count) different clusters") }
         if let id = ids.first, ids.count == 1, !clusterID.isEmpty, UInt64(clusterID, radix: 16) != id {
             worsen(.unknown, "cluster \(String(id, radix: 16)) answers, the ledger says \(clusterID)")
@@ -149,7 +230,7 @@ struct ClusterReport: Sendable, Equatable {
 
     private mutating func judge(_ row: Row, _ inventory: Inventory) {
         let host = row.host.name
-        if let facts = row.view?.facts {
+        if let facts = row.view?.facts, row.age == nil {
             if let lag = row.lag, lag > Self.lagMax { worsen(.degraded, "\(host) is \(lag) entries behind") }
             for error in facts.errors { worsen(.atRisk, "\(host): \(error)") }
             if facts.storeBytes > inventory.quotaBytes / 5 * 4 {
@@ -163,7 +244,6 @@ struct ClusterReport: Sendable, Equatable {
 
     private mutating func judgeCertificate(_ row: Row, _ inventory: Inventory) {
         let host = row.host.name
-        guard row.host.role == .voter else { return }
         switch row.certificateSecondsLeft {
         case nil: worsen(.atRisk, "\(host): its certificate cannot be read")
         case .some(let left) where left <= 0: worsen(.atRisk, "\(host): its certificate has expired")

@@ -1,5 +1,6 @@
 // What one member says of itself at one moment.
 
+import Foundations
 import Inventory
 import JSON
 
@@ -29,6 +30,7 @@ struct MemberView: Sendable, Equatable {
         var isLearner: Bool
         var errors: [String]
 
+        var isOutOfSpace: Bool { errors.contains { $0.contains("NOSPACE") } }
         var isLeader: Bool { leaderID != 0 && leaderID == memberID }
     }
 
@@ -49,7 +51,20 @@ struct MemberView: Sendable, Equatable {
             }
         }
         if case .success(let answer) = status, answer.status == 200, let json = answer.json { view.facts = Facts(json) }
+        if case .unhealthy = view.health, view.facts?.isOutOfSpace == true, await serves(host, gateway) {
+            view.health = .healthy
+        }
         return view
+    }
+
+    /// A member that is out of space calls itself unhealthy and is a full voter that reads: the alarm says the rest.
+    private static func serves(_ host: Inventory.Host, _ gateway: Gateway) async -> Bool {
+        let request = JSONValue.object([
+            .init("key", .string(Base64.encode([0]))), .init("count_only", .bool(true)),
+        ])
+        guard case .success(let answer) = await gateway.ask(host.address, host.clientPort, "/v3/kv/range", request)
+        else { return false }
+        return answer.status == 200
     }
 }
 

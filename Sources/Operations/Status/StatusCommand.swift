@@ -1,5 +1,5 @@
-// `covey status`: asks every voter of a cluster and shows what they say. The exit code is the verdict. Of a local cluster it
-// knows the ledger and the certificates too; of hosts with systemd it knows what the members say.
+// `covey status`: asks every member of a cluster and shows what they say. The exit code is the verdict. Who is a member is
+// told by the ledger: that of a local cluster, what the agents have where the operator's identity is, or the copy on a host.
 
 import Foundations
 import Inventory
@@ -7,6 +7,7 @@ import Linux
 import PKI
 import Rendering
 import TLSEngine
+import Wire
 
 struct StatusCommand {
     /// What the operator shows members, as paths.
@@ -16,43 +17,138 @@ struct StatusCommand {
         var key: String
     }
 
+    /// Where the ledger and the certificates are found.
+    private enum Standpoint {
+        /// The folder of `covey up`.
+        case local
+        /// The operator's machine.
+        case fleet
+        /// A host: the agent leaves a copy of its ledger beside the inventory.
+        case host(ledger: String)
+        /// Nowhere: the inventory has to do.
+        case outside
+    }
+
     let file: InventoryFile
     let folder: StateFolder
     let asJSON: Bool
     let credentials: Credentials
+    private let standpoint: Standpoint
+    static let watchInterval = Duration.seconds(2)
 
-    private var isLocal: Bool { file.inventory.supervisor == .processes }
+    private var inventory: Inventory { file.inventory }
 
     /// Empty paths: where they usually are.
     init(_ file: InventoryFile, stateFolder: String, asJSON: Bool, credentials given: Credentials) {
         self.file = file
         self.asJSON = asJSON
         folder = StateFolder(stateFolder, cluster: file.inventory.name)
-        let usual =
-            file.inventory.supervisor == .processes || KeyFile.exists(folder.client + "/client.crt")
-            ? folder.client : HostFiles.configurationFolder(file.inventory.name) + "/client"
+        let beside = file.path.lastIndex(of: "/").map { String(file.path[..<$0]) } ?? "."
+        let isProcesses = file.inventory.supervisor == .processes
+        var usual = folder.client
+        if KeyFile.exists(FleetAuthorities.operatorFolder(folder) + "/agent.crt") {
+            standpoint = .fleet
+        } else if KeyFile.exists(beside + "/ledger.json") && KeyFile.exists(beside + "/client") {
+            standpoint = .host(ledger: beside + "/ledger.json")
+            usual = beside + "/client"
+        } else if isProcesses {
+            standpoint = .local
+        } else {
+            standpoint = .outside
+            if !KeyFile.exists(folder.client + "/client.crt") {
+                usual = HostFiles.configurationFolder(file.inventory.name) + "/client"
+            }
+        }
         credentials = Credentials(
             trustedCA: given.trustedCA.isEmpty ? usual + "/ca.crt" : given.trustedCA,
             certificate: given.certificate.isEmpty ? usual + "/client.crt" : given.certificate,
             key: given.key.isEmpty ? usual + "/client.key" : given.key)
     }
 
-    func run() -> Int32 {
-        do throws(UpCommand.Refused) {
-            let report = try observe()
-            Output.data(asJSON ? PrettyJSON.text(report.json) : report.text)
-            return report.exitCode
-        } catch {
+    func run(watching: Bool = false) -> Int32 {
+        do {
+            // Without a cluster there are no credentials either.
+            if case .local = standpoint { _ = try localLedger() }
+            let loop = try EventLoop()
+            let screen = StatusScreen(loop, asJSON: asJSON, isWatching: watching)
+            // Before any thread is made: they inherit what is blocked.
+            let signals = watching ? try SignalWatch(loop) { _ in screen.end() } : nil
+            let gateway = try Gateway(loop, credentials)
+            let agents: Agents?
+            if case .fleet = standpoint { agents = try Agents(inventory, folder) } else { agents = nil }
+            let command = self
+            let mailbox = loop.mailbox
+            Task {
+                var memory = StatusMemory()
+                while true {
+                    let report: Result<ClusterReport, UpCommand.Refused>
+                    do throws(UpCommand.Refused) {
+                        report = .success(try await command.observe(gateway, agents, &memory))
+                    } catch { report = .failure(error) }
+                    mailbox.post { screen.show(report) }
+                    guard watching else { return }
+                    // Nobody cancels but by ending the program.
+                    try? await Task.sleep(for: Self.watchInterval)
+                }
+            }
+            loop.run()
+            gateway.stop()
+            _ = consume signals
+            return screen.code
+        } catch let error as UpCommand.Refused {
             Output.error("covey status: \(error.text)\n")
             return error.code
+        } catch let error as FleetFailure {
+            Output.error("covey status: \(error.text)\n")
+            return error.code
+        } catch {
+            Output.error("covey status: \(error)\n")
+            return 1
         }
     }
 
-    private func observe() throws(UpCommand.Refused) -> ClusterReport {
-        let inventory = file.inventory
-        guard isLocal else {
-            return ClusterReport(inventory, nil, try ask(inventory.voters), certificates: nil)
+    private func observe(_ gateway: Gateway, _ agents: Agents?, _ memory: inout StatusMemory)
+        async throws(UpCommand.Refused) -> ClusterReport
+    {
+        var evidence = ClusterReport.Evidence()
+        var notes: [String] = []
+        switch standpoint {
+        case .local:
+            evidence.ledger = try localLedger()
+            evidence.certificates = localCertificates()
+            if FolderLock.holder(of: folder.lock).isEmpty {
+                notes.append("no `covey up` runs it; start it: covey up \(file.path)")
+            }
+        case .fleet:
+            guard let agents else { unreachable("agents are asked from here") }
+            evidence = await ask(agents)
+            evidence.applyCommand = "covey apply -f \(file.path)"
+            if evidence.ledger == nil && !evidence.isBlind && evidence.silentAgents.isEmpty {
+                throw UpCommand.Refused(
+                    code: 3, text: "no agent knows a cluster \(inventory.name); make it: \(evidence.applyCommand)")
+            }
+            evidence.ledger = evidence.ledger ?? memory.ledger
+        case .host(let path):
+            evidence.ledger = try Ledger.load(path)
+            evidence.source = path
+            evidence.applyCommand = "covey apply"
+        case .outside: break
         }
+        let members =
+            evidence.ledger.map { ledger in
+                inventory.hosts.filter(ledger.has) + ClusterReport.strangers(inventory, ledger)
+            } ?? inventory.voters
+        var views = await ask(members, gateway)
+        let now = Clock.wall()
+        evidence.observed = now
+        evidence.ages = memory.remember(&views, now)
+        memory.ledger = evidence.ledger
+        var report = ClusterReport(inventory, evidence, views)
+        report.reasons += notes
+        return report
+    }
+
+    private func localLedger() throws(UpCommand.Refused) -> Ledger {
         guard KeyFile.exists(folder.ledger) else {
             throw UpCommand.Refused(
                 code: 3, text: "there is no cluster \(inventory.name) in \(folder.root); make it: covey up \(file.path)"
@@ -61,6 +157,10 @@ struct StatusCommand {
         guard let ledger = try Ledger.load(folder.ledger) else {
             throw UpCommand.Refused(code: 1, text: "\(folder.ledger) cannot be read as a ledger")
         }
+        return ledger
+    }
+
+    private func localCertificates() -> [String: Int64] {
         let now = Int64(Clock.wall() / 1_000_000_000)
         var certificates: [String: Int64] = [:]
         for host in inventory.voters {
@@ -68,46 +168,55 @@ struct StatusCommand {
             let leaf = try? Certificate.load("\(folder.tls(host.name))/\(CertificateFiles.server)").first
             certificates[host.name] = leaf?.secondsLeft(now: now)
         }
-        var report = ClusterReport(inventory, ledger, try ask(inventory.voters), certificates: certificates)
-        if FolderLock.holder(of: folder.lock).isEmpty {
-            report.reasons.append("no `covey up` runs it; start it: covey up \(file.path)")
-        }
-        return report
+        return certificates
     }
 
-    private func ask(_ hosts: [Inventory.Host]) throws(UpCommand.Refused) -> [String: MemberView] {
-        let loop: EventLoop
-        let gateway: Gateway
-        do {
-            loop = try EventLoop()
-            gateway = try Gateway(loop, credentials)
-        } catch { throw UpCommand.Refused(code: 1, text: "\(error)") }
-        let result = Views(loop)
-        let mailbox = loop.mailbox
-        Task {
-            var views: [String: MemberView] = [:]
-            await withTaskGroup(of: (String, MemberView).self) { group in
-                for host in hosts { group.addTask { (host.name, await MemberView.observe(host, gateway)) } }
-                for await (name, view) in group { views[name] = view }
+    private func ask(_ agents: Agents) async -> ClusterReport.Evidence {
+        let seen = await agents.observe(inventory.hosts.map(\.name), inventory.name)
+        var evidence = ClusterReport.Evidence()
+        evidence.ledger = Ledger.newest(seen.values.compactMap { Ledger(text: $0.ledger) })
+        evidence.source = "agents of \(seen.keys.sorted().joined(separator: ", "))"
+        evidence.silentAgents = Set(inventory.hosts.map(\.name).filter { seen[$0] == nil })
+        evidence.isBlind = seen.isEmpty
+        let now = Int64(Clock.wall() / 1_000_000_000)
+        var certificates: [String: Int64] = [:]
+        for (host, agent) in seen {
+            // The one that ends first is the one that counts.
+            certificates[host] = agent.certificates.map { $0.notAfter - now }.min()
+            if let unit = agent.unit, unit.active != "active" {
+                evidence.units[host] = "\(unit.isMasked ? "masked" : unit.active) (exit \(unit.exitStatus))"
             }
-            let seen = views
-            mailbox.post { result.take(seen) }
         }
-        loop.run()
-        gateway.stop()
-        return result.views
+        evidence.certificates = certificates
+        return evidence
     }
 
-    // Written on the loop's thread, read there after the loop has ended.
-    private final class Views: @unchecked Sendable {
-        private let loop: EventLoop
-        private(set) var views: [String: MemberView] = [:]
-
-        init(_ loop: EventLoop) { self.loop = loop }
-
-        func take(_ views: [String: MemberView]) {
-            self.views = views
-            loop.stop()
+    private func ask(_ hosts: [Inventory.Host], _ gateway: Gateway) async -> [String: MemberView] {
+        await withTaskGroup(of: (String, MemberView).self) { group in
+            for host in hosts { group.addTask { (host.name, await MemberView.observe(host, gateway)) } }
+            var views: [String: MemberView] = [:]
+            for await (name, view) in group { views[name] = view }
+            return views
         }
+    }
+}
+
+/// What members said before they fell silent, shown with its age.
+struct StatusMemory {
+    var ledger: Ledger?
+    private var last: [String: (facts: MemberView.Facts, at: UInt64)] = [:]
+
+    /// Fills in what silent members said last; seconds since, by host.
+    mutating func remember(_ views: inout [String: MemberView], _ now: UInt64) -> [String: Int64] {
+        var ages: [String: Int64] = [:]
+        for (host, view) in views {
+            if let facts = view.facts {
+                last[host] = (facts, now)
+            } else if let old = last[host] {
+                views[host]?.facts = old.facts
+                ages[host] = Int64((now &- old.at) / 1_000_000_000)
+            }
+        }
+        return ages
     }
 }

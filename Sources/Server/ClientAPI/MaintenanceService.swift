@@ -81,9 +81,11 @@ extension ClientAPI {
         response.raftIndex = member.committed
         response.raftTerm = member.term
         response.raftAppliedIndex = state.appliedIndex
-        response.errors = (member.hasLeader ? [] : [EtcdError.noLeader.message]) + state.alarms.list().map { alarm in
-            "memberID:\(alarm.member) alarm:\(alarm.type == .nospace ? "NOSPACE" : alarm.type == .corrupt ? "CORRUPT" : "NONE") "
-        }
+        response.errors =
+            (member.hasLeader ? [] : [EtcdError.noLeader.message])
+            + state.alarms.list().map { alarm in
+                "memberID:\(alarm.member) alarm:\(alarm.type == .nospace ? "NOSPACE" : alarm.type == .corrupt ? "CORRUPT" : "NONE") "
+            }
         response.dbSizeQuota = Int64(member.settings.quotaBytes ?? 0)
         response.storageVersion = ""
         var downgrade = DowngradeInfo()

@@ -3,8 +3,8 @@
 
 import Foundations
 import GRPC
-import Linux
 import LMDBStore
+import Linux
 import State
 import Wire
 

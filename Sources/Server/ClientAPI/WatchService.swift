@@ -74,7 +74,9 @@ final class WatchStream: ServiceStream {
         case .createRequest(let create): self.create(create)
         case .cancelRequest(let cancel):
             if api.member.hub.cancel(cancel.watchId, on: number) {
-                answer { $0.watchId = cancel.watchId; $0.canceled = true }
+                answer {
+                    $0.watchId = cancel.watchId; $0.canceled = true
+                }
             }
         case .progressRequest: api.member.hub.progressRequest(number, api.state.kv, api.watchService)
         case nil: break
@@ -89,7 +91,9 @@ final class WatchStream: ServiceStream {
         } catch { return refuse("\(error)") }
         do throws(WatchError) {
             let id = try api.member.hub.create(WatcherRequest(create), on: number, api.state.kv)
-            answer { $0.watchId = id; $0.created = true }
+            answer {
+                $0.watchId = id; $0.created = true
+            }
             if api.member.hub.hasLagging { api.member.loop.turnAgain() }
         } catch {
             switch error {
@@ -148,12 +152,13 @@ final class WatchStream: ServiceStream {
 
     /// The encoded events are copied behind a small head: they are encoded once, for all watchers.
     private func send(_ delivery: WatchDelivery, _ events: Bytes, _ part: Range<Int>, isFragment: Bool) {
-        queued = outlet.send { output in
-            api.state.appendHeader(revision: delivery.revision, to: &output)
-            if delivery.watchID != 0 { output.appendWire(2, delivery.watchID) }
-            if isFragment { output.appendWire(7, UInt64(1)) }
-            output.append(events.rawSpan.extracting(part))
-        } ?? 0
+        queued =
+            outlet.send { output in
+                api.state.appendHeader(revision: delivery.revision, to: &output)
+                if delivery.watchID != 0 { output.appendWire(2, delivery.watchID) }
+                if isFragment { output.appendWire(7, UInt64(1)) }
+                output.append(events.rawSpan.extracting(part))
+            } ?? 0
     }
 
     func writable() {

@@ -5,8 +5,8 @@ import DiskLog
 import FileFormats
 import Foundations
 import Glibc
-import Linux
 import LMDBStore
+import Linux
 import MVCC
 import Raft
 import State

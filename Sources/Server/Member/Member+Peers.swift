@@ -9,7 +9,8 @@ extension Member: PeerTransportOwner {
     package func received(_ message: Message) {
         guard !isStopped else { return }
         if message.kind == .propose, raft.isLeader, message.entries.contains(where: removesSelf),
-            let next = successor(of: identity.member, except: message.from) {
+            let next = successor(of: identity.member, except: message.from)
+        {
             // Another program's member just proposes it (see ClientAPI.unseat). Raft holds the proposal while it hands over,
             // and passes it on to the next leader, but not back to the one it came from.
             raft.transferLeader(to: next)

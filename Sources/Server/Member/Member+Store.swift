@@ -4,8 +4,8 @@
 import DiskLog
 import FileFormats
 import Foundations
-import Linux
 import LMDBStore
+import Linux
 import MVCC
 import Raft
 import State

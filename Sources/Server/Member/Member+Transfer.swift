@@ -10,10 +10,10 @@
 import DiskLog
 import FileFormats
 import Foundations
-import Glibc
 import GRPC
-import Linux
+import Glibc
 import LMDBStore
+import Linux
 import MVCC
 import Raft
 import State

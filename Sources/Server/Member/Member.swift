@@ -16,8 +16,8 @@ import DiskLog
 import FileFormats
 import Foundations
 import GRPC
-import Linux
 import LMDBStore
+import Linux
 import MVCC
 import Raft
 import State
@@ -188,14 +188,14 @@ package final class Member {
     package var committed: LogIndex { raft.commitIndex }
     package var leader: MemberID { raft.leader }
     package var isLeader: Bool { raft.isLeader }
-    package var isLearner: Bool { raft.confState.isLearner(identity.member) }
+    package var isLearner: Bool { raft.isLearner }
     package var hasLeader: Bool { raft.leader != .none }
     package var peerStatus: [RaftNode.PeerStatus] { raft.peerStatus }
     package var raftRole: Raft.Role { raft.role }
     package var vote: MemberID { raft.vote }
 
     /// The only voter: what it has applied is all that anybody was told of.
-    var isAlone: Bool { raft.confState.voters.count == 1 && raft.confState.voters[0] == identity.member && !raft.confState.isJoint }
+    var isAlone: Bool { raft.isOnlyVoter }
 
     /// Begins to take part. `transport` is connected by then.
     package func start(_ transport: PeerTransport?) {

@@ -1,9 +1,9 @@
 // Who sends, to which cluster, with which version: what members put on every request, and the check of it. Peer protocol,
 // section 2.
 
+import FileFormats
 import Foundations
 import HTTP1
-import FileFormats
 import State
 
 struct PeerHeaders {

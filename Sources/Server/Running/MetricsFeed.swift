@@ -13,7 +13,7 @@ final class MetricsFeed {
     private let server: GRPCServer
     private let configuration: ServerConfiguration
     private weak var api: ClientAPI?
-    /// One child per method, so that a call costs two increments.
+    /// One child per method.
     private var started: [Counter] = []
     private var received: [Counter] = []
     private var sent: [Counter] = []
@@ -35,21 +35,10 @@ final class MetricsFeed {
             sent.append(metrics.grpc.msgSentTotal.child(list))
             ok.append(metrics.grpc.handledTotal.child(["OK"] + list))
         }
-        let (started, received, sent, ok, labels) = (started, received, sent, ok, labels)
-        let handled = metrics.grpc.handledTotal
-        server.observeStart = { method in
-            guard method >= 0, Int(method) < started.count else { return }
-            started[Int(method)].increment()
-            received[Int(method)].increment()
-        }
-        server.observeEnd = { method, code in
-            guard method >= 0, Int(method) < ok.count else { return }
-            if code == .ok {
-                ok[Int(method)].increment()
-                sent[Int(method)].increment()
-            } else {
-                handled.child([code.name] + labels[Int(method)]).increment()
-            }
+        let (handled, labels) = (metrics.grpc.handledTotal, labels)
+        server.observeFailure = { method, code in
+            guard method >= 0, Int(method) < labels.count else { return }
+            handled.child([code.name] + labels[Int(method)]).increment()
         }
         api.member.diskMetrics = metrics.disk
         let families = metrics.server
@@ -72,6 +61,12 @@ final class MetricsFeed {
     }
 
     private func refresh() {
+        for (method, counts) in zip(started.indices, server.callCounts) {
+            advance(started[method], to: counts.started)
+            advance(received[method], to: counts.started)
+            advance(ok[method], to: counts.succeeded)
+            advance(sent[method], to: counts.succeeded)
+        }
         guard let api else { return }
         let member = api.member, state = member.state
         let server = metrics.server

@@ -8,15 +8,15 @@ import Connections
 import FileFormats
 import Flags
 import Foundations
-import Glibc
 import GRPC
+import Glibc
 import HTTP1
 import Linux
 import Passwords
 import Raft
 import State
-import Telemetry
 import TLSEngine
+import Telemetry
 
 final class RunningServer {
     let configuration: ServerConfiguration

@@ -40,9 +40,14 @@ package final class GRPCServer {
     package let loop: EventLoop
     package let router: GRPCRouter
     package let limits: Limits
-    /// Called with each finished or refused call's method index and code, for metrics; -1 for unknown methods.
-    package var observeEnd: ((_ method: Int32, _ code: GRPCCode) -> Void)?
-    package var observeStart: ((_ method: Int32) -> Void)?
+    /// For metrics, by method: what every call costs is two increments.
+    package struct CallCounts: Sendable {
+        package var started: UInt64 = 0
+        package var succeeded: UInt64 = 0
+    }
+    package private(set) var callCounts: [CallCounts] = []
+    /// Called with the method and the code of each call that ended otherwise.
+    package var observeFailure: ((_ method: Int32, _ code: GRPCCode) -> Void)?
 
     var connections: [ServerConnection?] = []
     private var freeConnections: [Int32] = []
@@ -82,6 +87,20 @@ package final class GRPCServer {
         unsafe hook.server = self
         loop.atEndOfTurn { [hook] in unsafe hook.server?.endTurn() }
         scheduleTick()
+    }
+
+    @inline(__always)
+    func countStart(_ method: Int32) {
+        if Int(method) >= callCounts.count { growCounts(Int(method)) }
+        callCounts[Int(method)].started &+= 1
+    }
+
+    /// A call that has started.
+    @inline(__always)
+    func countSuccess(_ method: Int32) { callCounts[Int(method)].succeeded &+= 1 }
+
+    private func growCounts(_ method: Int) {
+        callCounts.append(contentsOf: repeatElement(CallCounts(), count: max(method + 1, router.handlers.count) - callCounts.count))
     }
 
     // MARK: Connections

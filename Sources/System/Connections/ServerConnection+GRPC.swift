@@ -53,7 +53,7 @@ extension ServerConnection: ServerSessionOwner {
         guard route >= 0 else {
             return finish(call(slot, session), server.router.unknown(session.withStream(slot) { Array($0.path) }))
         }
-        server.observeStart?(route)
+        server.countStart(route)
         guard isPost else {
             return finish(call(slot, session), GRPCStatus(.internal, "the method of a gRPC call must be POST"))
         }
@@ -231,7 +231,7 @@ extension ServerConnection: ServerSessionOwner {
             return (stream.route, stream.objects, isAnswered)
         }
         if isAnswered { return }
-        if route >= 0 { server.observeEnd?(route, .cancelled) }
+        if route >= 0 { server.observeFailure?(route, .cancelled) }
         guard let objects else { return }
         let (handler, observer) = (objects.handler, objects.observer)
         objects.handler = nil
@@ -308,28 +308,43 @@ extension ServerConnection: ServerSessionOwner {
             return false
         }
         if isOver { return }
+        succeeded(slot, session, route)
+    }
+
+    @inline(__always)
+    private func succeeded(_ slot: Int, _ session: ServerSession, _ route: Int32) {
         session.respondGRPC(slot)
-        if route >= 0 { server.observeEnd?(route, .ok) }
+        if route >= 0 { server.countSuccess(route) }
         forgivePings()
         server.markDirty(self)
     }
 
     /// `reply` for what may fail half-way.
+    @inline(__always)
     func replyOrFail(_ call: Call, _ encode: (inout [UInt8]) throws(GRPCStatus) -> Void) {
         guard let session else { return }
+        let slot = Int(call.slot)
         var failure: GRPCStatus?
-        session.withStream(Int(call.slot)) { stream in
-            guard stream.trailers == nil else { return }
+        var route = routeUnanswerable
+        let isOver = session.withStream(slot) { stream in
+            if stream.trailers != nil { return true }
             let start = GRPCFraming.reserveHeader(in: &stream.outbound)
             do throws(GRPCStatus) {
                 try encode(&stream.outbound)
-                GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
             } catch {
                 stream.outbound.removeSubrange(start...)
                 failure = error
+                return false
             }
+            GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
+            stream.trailers = .ok
+            stream.objects?.observer = nil
+            route = stream.route
+            return false
         }
-        finish(call, failure ?? .ok)
+        if isOver { return }
+        if let failure { return finish(call, failure) }
+        succeeded(slot, session, route)
     }
 
     func finish(_ call: Call, _ status: GRPCStatus) {
@@ -348,7 +363,9 @@ extension ServerConnection: ServerSessionOwner {
         } else {
             session.respondHeadOnly(slot, head: .trailersOnly(code: status.code.rawValue, message: status.message))
         }
-        if route >= 0 { server.observeEnd?(route, status.code) }
+        if route >= 0 {
+            if status.isOK { server.countSuccess(route) } else { server.observeFailure?(route, status.code) }
+        }
         objects?.handler = nil
         objects?.observer = nil
         forgivePings()

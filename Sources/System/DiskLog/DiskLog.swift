@@ -15,7 +15,8 @@ import FileFormats
 import Foundations
 import Glibc
 import Linux
-import Synchronization
+
+import struct Synchronization.Atomic
 
 package struct LogOptions: Sendable {
     /// A segment is followed by the next when it has grown past this.

@@ -4,7 +4,6 @@
 
 import Glibc
 import Linux
-import Synchronization
 
 final class SpareSegments: Sendable {
     /// The piece written at once; between pieces the log thread looks for work.

@@ -80,9 +80,10 @@ package protocol ServerSessionOwner: AnyObject {
         unsafe nghttp2_option_set_no_closed_streams(options, 1)
         unsafe nghttp2_option_set_stream_reset_rate_limit(options, limits.resetBurst, limits.resetsPerSecond)
         // The callbacks find `self` through this address, which is set below.
-        let result = unsafe nghttp2_session_server_new2(&session, SessionCallbacks.shared.pointer, nil, options)
+        var memory = unsafe spares.blocks.functions
+        let result = unsafe nghttp2_session_server_new3(&session, SessionCallbacks.shared.pointer, nil, options, &memory)
         unsafe nghttp2_option_del(options)
-        guard result == 0, let session = unsafe session else { unreachable("nghttp2_session_server_new2: \(result)") }
+        guard result == 0, let session = unsafe session else { unreachable("nghttp2_session_server_new3: \(result)") }
         unsafe self.session = session
         unsafe nghttp2_session_set_user_data(session, Unmanaged.passUnretained(self).toOpaque())
         var settings = [

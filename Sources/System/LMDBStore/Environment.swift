@@ -6,8 +6,8 @@
 import CLMDB
 import Foundations
 import Glibc
+import Linux
 import MVCC
-import Synchronization
 
 package struct StoreOptions: Sendable {
     /// Address space for the file, at first; it is doubled when the file needs more.

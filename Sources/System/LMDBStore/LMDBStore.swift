@@ -13,7 +13,8 @@ import Foundations
 import Glibc
 import Linux
 import MVCC
-import Synchronization
+
+import struct Synchronization.Atomic
 
 package final class LMDBStore: OrderedStore, Sendable {
     /// Called on the store's thread, in order: batches up to the number are durable, or, with an error, will never be.

@@ -8,7 +8,6 @@
 
 import CLinux
 import Glibc
-import Synchronization
 
 /// Called by a loop when its descriptor is ready. Errors and hang-ups come as readable, so that the next read reports them.
 package protocol EventHandler: AnyObject {

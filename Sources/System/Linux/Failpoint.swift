@@ -14,7 +14,8 @@
 
 import CLinux
 import Glibc
-import Synchronization
+
+import struct Synchronization.Atomic
 
 package enum Failpoint: Int, CaseIterable, Sendable {
     case logWrite, logWritten, logSync, logSynced, logCut, logCutRename, logCutRenamed, logSpare, logRepair

@@ -7,7 +7,6 @@ import Foundations
 import Glibc
 import Linux
 import PKI
-import Synchronization
 
 package final class TLSContext: Sendable {
     /// What a stat says about the files, in their order.
@@ -36,7 +35,8 @@ package final class TLSContext: Sendable {
     ) throws(TLSError) {
         self.configuration = configuration
         self.report = report
-        files = ([configuration.certificateFile, configuration.keyFile, configuration.revocationFile]
+        files =
+            ([configuration.certificateFile, configuration.keyFile, configuration.revocationFile]
             + configuration.trustedCAFiles).filter { !$0.isEmpty }
         let stamp = Self.stamp(files)
         let material = try TLSMaterial(configuration)

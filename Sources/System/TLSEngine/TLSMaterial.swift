@@ -76,7 +76,8 @@ import PKI
     private static func chooseCiphers(_ configuration: TLSConfiguration, _ context: OpaquePointer) throws(TLSError) {
         let chosen: [String]
         do throws(CipherSuites.Unknown) {
-            chosen = configuration.cipherSuites.isEmpty
+            chosen =
+                configuration.cipherSuites.isEmpty
                 ? CipherSuites.defaults : try CipherSuites.openSSLNames(configuration.cipherSuites)
         } catch { throw .cipherSuite(error) }
         // Only suites without an effect here (TLS 1.3's names): TLS 1.2 keeps its defaults.

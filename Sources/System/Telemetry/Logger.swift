@@ -9,7 +9,8 @@
 import Foundations
 import Glibc
 import Linux
-import Synchronization
+
+import struct Synchronization.Atomic
 
 package final class Logger: Sendable {
     private let core: LogCore

@@ -2,7 +2,9 @@
 // no look-up. Children of labelled families are found once and kept.
 
 import Foundations
-import Synchronization
+import Linux
+
+import struct Synchronization.Atomic
 
 /// Only grows.
 package final class Counter: Sendable {

@@ -2,7 +2,7 @@
 // values, labels by name.
 
 import Foundations
-import Synchronization
+import Linux
 
 package final class MetricsRegistry: Sendable {
     package static let contentType = "text/plain; version=0.0.4; charset=utf-8"

@@ -6,7 +6,6 @@ import Foundations
 import Glibc
 import JSON
 import Linux
-import Synchronization
 
 package struct LogRotation: Sendable, Equatable {
     package var maxSizeMegabytes = 100

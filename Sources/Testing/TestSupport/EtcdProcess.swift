@@ -30,11 +30,12 @@ package final class EtcdProcess: @unchecked Sendable {
         let scheme = usesTLS ? "https" : "http"
         let clientURL = "\(scheme)://127.0.0.1:\(clientPort)"
         let peerURL = "http://127.0.0.1:\(peerPort)"
-        arguments = [
-            "--name", name, "--data-dir", folder + "/data", "--listen-client-urls", clientURL,
-            "--advertise-client-urls", clientURL, "--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL,
-            "--initial-cluster", cluster ?? "\(name)=\(peerURL)", "--unsafe-no-fsync", "--log-level", "error",
-        ] + more
+        arguments =
+            [
+                "--name", name, "--data-dir", folder + "/data", "--listen-client-urls", clientURL,
+                "--advertise-client-urls", clientURL, "--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL,
+                "--initial-cluster", cluster ?? "\(name)=\(peerURL)", "--unsafe-no-fsync", "--log-level", "error",
+            ] + more
     }
 
     deinit {

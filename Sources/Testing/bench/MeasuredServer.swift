@@ -3,7 +3,7 @@
 
 import Foundations
 import Glibc
-import Synchronization
+import Linux
 import TestSupport
 
 /// Ends the run; no process under measurement is left behind.

@@ -36,12 +36,13 @@ struct Clients {
         guard clients[client].command == nil, !hosts.isEmpty else { return nil }
         let id = UInt64(operations.count + 1)
         let key = Int.random(in: 0..<RegisterStore.keys, using: &random)
-        let operation: Command.Operation = switch Int.random(in: 0..<10, using: &random) {
-        case 0..<4: .read
-        case 4..<6: .write(id)
-        case 6..<9: .append(id)
-        default: .compareAndSwap(expected: clients[client].seen[key], new: id)
-        }
+        let operation: Command.Operation =
+            switch Int.random(in: 0..<10, using: &random) {
+            case 0..<4: .read
+            case 4..<6: .write(id)
+            case 6..<9: .append(id)
+            default: .compareAndSwap(expected: clients[client].seen[key], new: id)
+            }
         let command = Command(id: id, key: key, operation: operation)
         moment += 1
         clients[client].command = command

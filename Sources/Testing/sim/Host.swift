@@ -76,8 +76,10 @@ final class Host {
         installing = nil
         isTurnScheduled = false
         pausedUntil = 0
-        world.log(id, "starts at term \(node!.raft.term), log \(node!.raft.firstIndex)...\(node!.raft.lastIndex), "
-            + "commit \(node!.raft.commitIndex), applied \(applied)")
+        world.log(
+            id,
+            "starts at term \(node!.raft.term), log \(node!.raft.firstIndex)...\(node!.raft.lastIndex), "
+                + "commit \(node!.raft.commitIndex), applied \(applied)")
         world.schedule(after: Int.random(in: 1...tick, using: &world.random), .tick(id, life))
         scheduleTurn()
     }
@@ -277,12 +279,13 @@ final class Host {
     /// Every member judges alike: from the replicated state alone.
     private func applyChange(_ kind: ConfChange.Kind, _ member: MemberID, at index: LogIndex) {
         let now = node!.raft.confState
-        let isValid = switch kind {
-        case .addNode: !removed.contains(member) && !now.voters.contains(member)
-        case .addLearnerNode: !removed.contains(member) && !now.contains(member)
-        case .removeNode: now.contains(member) && now.voters != [member]
-        case .updateNode: true
-        }
+        let isValid =
+            switch kind {
+            case .addNode: !removed.contains(member) && !now.voters.contains(member)
+            case .addLearnerNode: !removed.contains(member) && !now.contains(member)
+            case .removeNode: now.contains(member) && now.voters != [member]
+            case .updateNode: true
+            }
         if isValid && kind == .removeNode { removed.append(member) }
         let next = node!.raft.applyConfChange(isValid ? ConfChange(kind, member) : .nothing, at: index)
         if isValid { world.log(id, "applies \(kind) \(member): voters \(next.voters), learners \(next.learners)") }

@@ -65,7 +65,8 @@ struct Oracle {
             let digest = Self.digest(of: entry)
             let previousTerm = node.term(at: entry.index - 1) ?? 0
             if let known = entries[place] {
-                let isKnown = known.digest == digest
+                let isKnown =
+                    known.digest == digest
                     && (known.previousTerm == previousTerm || node.term(at: entry.index - 1) == nil)
                 if !isKnown { fail("log matching: two entries \(entry.index) of term \(entry.term), one at \(node.id)") }
             } else {

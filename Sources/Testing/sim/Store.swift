@@ -92,12 +92,13 @@ enum Payload: Equatable {
         var words = WordWriter()
         switch self {
         case .command(let command):
-            let (kind, a, b): (UInt64, UInt64, UInt64) = switch command.operation {
-            case .read: (0, 0, 0)
-            case .write(let value): (1, value, 0)
-            case .append(let value): (2, value, 0)
-            case .compareAndSwap(let expected, let new): (3, expected, new)
-            }
+            let (kind, a, b): (UInt64, UInt64, UInt64) =
+                switch command.operation {
+                case .read: (0, 0, 0)
+                case .write(let value): (1, value, 0)
+                case .append(let value): (2, value, 0)
+                case .compareAndSwap(let expected, let new): (3, expected, new)
+                }
             for word in [0, command.id, UInt64(command.key), kind, a, b] { words.add(word) }
         case .change(let kind, let node):
             for word in [1, UInt64(kind.rawValue), node.rawValue] { words.add(word) }
@@ -115,12 +116,13 @@ enum Payload: Equatable {
         let key = Int(reader.next())
         let kind = reader.next()
         let (a, b) = (reader.next(), reader.next())
-        let operation: Command.Operation = switch kind {
-        case 0: .read
-        case 1: .write(a)
-        case 2: .append(a)
-        default: .compareAndSwap(expected: a, new: b)
-        }
+        let operation: Command.Operation =
+            switch kind {
+            case 0: .read
+            case 1: .write(a)
+            case 2: .append(a)
+            default: .compareAndSwap(expected: a, new: b)
+            }
         self = .command(Command(id: id, key: key, operation: operation))
     }
 }

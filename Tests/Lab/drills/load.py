@@ -34,7 +34,9 @@ class Writer(threading.Thread):
             self.failure = error
 
     def _write(self):
-        doors = [self.cluster.gateway(host, timeout=1.0) for host in self.cluster.hosts]
+        # Members come and go: every host that may have one.
+        hosts = getattr(self.cluster, "everywhere", self.cluster.hosts)
+        doors = [self.cluster.gateway(host, timeout=1.0) for host in hosts]
         turn = 0
         while not self.ending.wait(self.pause):
             key = b"w/%08d" % self.tried
@@ -52,6 +54,11 @@ class Writer(threading.Thread):
         self.join(30)
         if self.failure:
             raise self.failure
+
+    def gaps(self, since, until_time, longer_than=0.1):
+        """The times without an acknowledgement that somebody would notice."""
+        moments = [since] + [moment for moment in list(self.acknowledged_at) if since <= moment <= until_time] + [until_time]
+        return [later - earlier for earlier, later in zip(moments, moments[1:]) if later - earlier > longer_than]
 
     def longest_gap(self, since, until_time):
         """Seconds without an acknowledgement, at most, in a period."""

@@ -46,8 +46,8 @@ def journal(host, since, *words):
 def the_package_installs_on_bare_hosts(stage):
     run(["lintian", "--allow-root", "--fail-on=error", stage.cluster.package])
     for host in stage.cluster.hosts:
-        host.put(stage.cluster.package, "/root/covey.deb")
-        host.run(["dpkg", "--install", "/root/covey.deb"])
+        host.put(stage.cluster.package, "/var/tmp/covey.deb")
+        host.run(["dpkg", "--install", "/var/tmp/covey.deb"])
         host.run(["getent", "passwd", "covey"])
         expect(host.text("stat", "-c", "%U:%G %a", "/etc/covey") == "root:covey 750", f"{host.name}: owner of /etc/covey")
         running = host.text("systemctl", "list-units", "--no-legend", "--state=active", "covey-*")
@@ -301,5 +301,5 @@ def the_package_goes_and_the_data_stays(stage):
         expect("/usr/bin/covey" not in host.run(["sh", "-c", "ls /usr/bin/covey"], check=False).stdout, "the program is still there")
     # What was left is enough to go on.
     host = stage.cluster.hosts[0]
-    host.run(["dpkg", "--install", "/root/covey.deb"])
+    host.run(["dpkg", "--install", "/var/tmp/covey.deb"])
     return "removed and purged on three hosts"

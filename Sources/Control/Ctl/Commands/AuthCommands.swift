@@ -14,7 +14,7 @@ enum AuthCommands {
         do throws(ClientError) {
             do {
                 _ = try await auth.enable(AuthEnableRequest(), session.options)
-            } catch where error.is(EtcdError.rootRoleNotExist) {
+            } catch  where error.is(EtcdError.rootRoleNotExist) {
                 _ = try await auth.roleAdd(AuthRoleAddRequest(name: "root"), session.options)
                 _ = try await auth.userGrantRole(AuthUserGrantRoleRequest(user: "root", role: "root"), session.options)
                 _ = try await auth.enable(AuthEnableRequest(), session.options)

@@ -12,13 +12,21 @@ struct CheckLoad: Sendable {
     var clients: Int
 
     static func perf(_ name: String) throws(CtlFailure) -> CheckLoad {
-        try choose(name, [CheckLoad(count: 150, clients: 50), CheckLoad(count: 1000, clients: 200),
-            CheckLoad(count: 8000, clients: 500), CheckLoad(count: 15000, clients: 1000)])
+        try choose(
+            name,
+            [
+                CheckLoad(count: 150, clients: 50), CheckLoad(count: 1000, clients: 200),
+                CheckLoad(count: 8000, clients: 500), CheckLoad(count: 15000, clients: 1000),
+            ])
     }
 
     static func dataScale(_ name: String) throws(CtlFailure) -> CheckLoad {
-        try choose(name, [CheckLoad(count: 10_000, clients: 50), CheckLoad(count: 100_000, clients: 200),
-            CheckLoad(count: 1_000_000, clients: 500), CheckLoad(count: 3_000_000, clients: 1000)])
+        try choose(
+            name,
+            [
+                CheckLoad(count: 10_000, clients: 50), CheckLoad(count: 100_000, clients: 200),
+                CheckLoad(count: 1_000_000, clients: 500), CheckLoad(count: 3_000_000, clients: 1000),
+            ])
     }
 
     private static func choose(_ name: String, _ loads: [CheckLoad]) throws(CtlFailure) -> CheckLoad {

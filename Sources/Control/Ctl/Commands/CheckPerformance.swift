@@ -4,8 +4,9 @@ import CoveyClient
 import Flags
 import Foundations
 import Linux
-import Synchronization
 import Wire
+
+import struct Synchronization.Atomic
 
 enum CheckPerformance {
     private static let seconds = 60

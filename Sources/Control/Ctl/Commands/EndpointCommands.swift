@@ -54,7 +54,7 @@ enum EndpointCommands {
         do throws(ClientError) {
             do {
                 _ = try await session.client.kv.range(RangeRequest(key: Bytes("health".utf8)), options)
-            } catch where error.is(EtcdError.permissionDenied) {
+            } catch  where error.is(EtcdError.permissionDenied) {
                 // The endpoint works; it is only that we may not look.
             }
             health.took = GoDuration.format(Int64(Clock.monotonic() - start))

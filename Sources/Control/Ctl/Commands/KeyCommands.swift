@@ -19,9 +19,9 @@ enum KeyCommands {
     static func get(_ invocation: Invocation) async throws(CtlFailure) {
         let request = try KeyArguments.get(invocation.words, invocation.values)
         var session = try await CtlSession(invocation)
-        let answer = try await orFail { () async throws(ClientError) in
-            try await session.client.kv.range(request, session.options)
-        }
+        var pages = session.style.format == .simple ? RangePages(request) : nil
+        let first = pages?.next ?? request
+        var answer = try await range(session, first)
         // What can be shown is checked behind the request, as it always was.
         if invocation.values.bool("count-only") && session.style.format != .fields {
             throw .arguments("--count-only is only for `--write-out=fields`")
@@ -33,6 +33,17 @@ enum KeyCommands {
             session.style.valueOnly = true
         }
         try session.show(.get(answer))
+        pages?.took(answer)
+        // Each page may take as long as a command: whoever reads a million keys to the end is not late.
+        while let request = pages?.next {
+            answer = try await range(session, request)
+            try session.show(.get(answer))
+            pages?.took(answer)
+        }
+    }
+
+    private static func range(_ session: CtlSession, _ request: RangeRequest) async throws(CtlFailure) -> RangeResponse {
+        try await orFail { () async throws(ClientError) in try await session.client.kv.range(request, session.options) }
     }
 
     static func delete(_ invocation: Invocation) async throws(CtlFailure) {

@@ -29,16 +29,18 @@ enum SnapshotCommands {
         let part = path + ".part"
         var file: NewFile
         do { file = try NewFile(path, temporaryPath: part) } catch {
-            throw CtlFailure(.interrupted, "could not open \(part) (\(StoredFile.shown(error)))")
+            throw CtlFailure(.interrupted, "could not open \(part) (\(StoredFile.shown(error)))", advice: StoredFile.advice(error))
         }
         var digest = SnapshotDigest()
         var received = 0
         var version = ""
+        var diskFailure: SystemError?
         let stream = session.client.maintenance.snapshot(SnapshotRequest())
         do throws(ClientError) {
             while let piece = try await stream.next() {
                 do { try file.append(piece.blob) } catch {
-                    throw ClientError(code: .cancelled, message: StoredFile.shown(error))
+                    diskFailure = error
+                    break
                 }
                 digest.update(piece.blob)
                 received += piece.blob.count
@@ -47,13 +49,15 @@ enum SnapshotCommands {
             }
         } catch {
             session.console.endProgress()
-            throw CtlFailure(
-                .interrupted, "\(error.code == .cancelled ? error.message : "\(error)")", advice: error.detail)
+            throw CtlFailure(.interrupted, error.code == .cancelled ? error.message : "\(error)", advice: error.detail)
         }
         session.console.endProgress()
+        if let diskFailure {
+            throw CtlFailure(.interrupted, StoredFile.shown(diskFailure), advice: StoredFile.advice(diskFailure))
+        }
         if let damage = digest.damage(bytes: received) { throw CtlFailure(.interrupted, damage) }
         do { try file.finish() } catch {
-            throw CtlFailure(.interrupted, "could not write \(path) (\(StoredFile.shown(error)))")
+            throw CtlFailure(.interrupted, "could not write \(path) (\(StoredFile.shown(error)))", advice: StoredFile.advice(error))
         }
         return version
     }

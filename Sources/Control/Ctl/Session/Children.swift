@@ -45,7 +45,6 @@ enum Children {
     }
 }
 
-
 enum SignalText {
     static func name(_ signal: Int32) -> String {
         switch signal {

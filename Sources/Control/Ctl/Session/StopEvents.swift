@@ -2,7 +2,6 @@
 
 import Foundations
 import Linux
-import Synchronization
 
 final class StopEvents: Sendable {
     enum Reason: Sendable { case signal(Int32), sessionLost }
@@ -49,7 +48,13 @@ final class StopEvents: Sendable {
         let task = Task { () -> Result<Value, Failure> in
             do throws(Failure) { return .success(try await work()) } catch { return .failure(error) }
         }
-        let handle = Task { await withTaskCancellationHandler { _ = await task.value } onCancel: { task.cancel() } }
+        let handle = Task {
+            await withTaskCancellationHandler {
+                _ = await task.value
+            } onCancel: {
+                task.cancel()
+            }
+        }
         if state.withLock({ state in
             state.works.append(handle)
             return state.reason != nil

@@ -43,6 +43,16 @@ enum StoredFile {
         }
     }
 
+    /// What somebody may do about a file that could not be written.
+    static func advice(_ error: SystemError) -> String {
+        switch error.code {
+        case ENOSPC, EDQUOT, EFBIG: "there is no room for the file: make some or name a path elsewhere; nothing half written was left"
+        case EACCES, EPERM, EROFS: "name a path that this user may write to"
+        case ENOENT: "make the folder first"
+        default: ""
+        }
+    }
+
     /// `open x: no such file or directory`.
     static func shown(_ error: SystemError) -> String {
         "\(error.call) \(error.subject): \(lowercased(error.reason))"

@@ -55,17 +55,19 @@ package enum AgentPB {
         package var address: String = ""
         package var dataDirectory: String = ""
         package var measureDisk: Bool = false
+        package var program: String = ""
 
         package init() {}
         package init(
             cluster: String = "", ports: [UInt64] = [], address: String = "", dataDirectory: String = "",
-            measureDisk: Bool = false
+            measureDisk: Bool = false, program: String = ""
         ) {
             self.cluster = cluster
             self.ports = ports
             self.address = address
             self.dataDirectory = dataDirectory
             self.measureDisk = measureDisk
+            self.program = program
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -76,12 +78,14 @@ package enum AgentPB {
                 case 3: try reader.read(&address)
                 case 4: try reader.read(&dataDirectory)
                 case 5: try reader.read(&measureDisk)
+                case 6: try reader.read(&program)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(6, program)
             writer.field(5, measureDisk)
             writer.field(4, dataDirectory)
             writer.field(3, address)
@@ -97,6 +101,7 @@ package enum AgentPB {
                 FieldDescriptor(3, "address", .string),
                 FieldDescriptor(4, "data_directory", .string),
                 FieldDescriptor(5, "measure_disk", .bool),
+                FieldDescriptor(6, "program", .string),
             ])
     }
 
@@ -170,11 +175,16 @@ package enum AgentPB {
         package var wallClock: Int64 = 0
         package var checks: [AgentPB.Check] = []
         package var programDigest: String = ""
+        package var diskFree: UInt64 = 0
+        package var diskSize: UInt64 = 0
+        package var syncTime: UInt64 = 0
+        package var engineVersion: String = ""
 
         package init() {}
         package init(
             host: String = "", version: String = "", machineId: String = "", kernel: String = "",
-            supervisor: String = "", wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = ""
+            supervisor: String = "", wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = "",
+            diskFree: UInt64 = 0, diskSize: UInt64 = 0, syncTime: UInt64 = 0, engineVersion: String = ""
         ) {
             self.host = host
             self.version = version
@@ -184,6 +194,10 @@ package enum AgentPB {
             self.wallClock = wallClock
             self.checks = checks
             self.programDigest = programDigest
+            self.diskFree = diskFree
+            self.diskSize = diskSize
+            self.syncTime = syncTime
+            self.engineVersion = engineVersion
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -197,12 +211,20 @@ package enum AgentPB {
                 case 6: try reader.read(&wallClock)
                 case 7: try reader.read(&checks)
                 case 8: try reader.read(&programDigest)
+                case 9: try reader.read(&diskFree)
+                case 10: try reader.read(&diskSize)
+                case 11: try reader.read(&syncTime)
+                case 12: try reader.read(&engineVersion)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(12, engineVersion)
+            writer.field(11, syncTime)
+            writer.field(10, diskSize)
+            writer.field(9, diskFree)
             writer.field(8, programDigest)
             writer.field(7, checks)
             writer.field(6, wallClock)
@@ -224,6 +246,10 @@ package enum AgentPB {
                 FieldDescriptor(6, "wall_clock", .int64),
                 FieldDescriptor(7, "checks", .message({ AgentPB.Check.descriptor }), .repeated),
                 FieldDescriptor(8, "program_digest", .string),
+                FieldDescriptor(9, "disk_free", .uint64),
+                FieldDescriptor(10, "disk_size", .uint64),
+                FieldDescriptor(11, "sync_time", .uint64),
+                FieldDescriptor(12, "engine_version", .string),
             ])
     }
 

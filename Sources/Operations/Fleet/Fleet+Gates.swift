@@ -1,0 +1,162 @@
+// Looking, for the gates: every member's own list of members, hash, alarms; every host's disk, clock, version.
+
+import Foundations
+import Inventory
+import JSON
+import Linux
+import Wire
+
+extension Fleet {
+    /// Throws when a gate refuses. The second look is the one under the claim, and does not measure disks again.
+    @discardableResult
+    func pass(_ context: GateContext, _ overrides: Overrides, _ view: View, isSecondLook: Bool = false)
+        async throws(FleetFailure) -> GateReport
+    {
+        let facts = await gateFacts(context, view, measuringDisks: !isSecondLook)
+        var context = context
+        if isSecondLook { context.gates.removeAll { $0 == .disk } }
+        let report = GateReport(verdicts: context.verdicts(facts), overrides: overrides)
+        if !isSecondLook { Output.data(report.text) }
+        guard report.refusals.isEmpty else {
+            throw FleetFailure(code: 3, text: "refused, nothing was changed.\n\(report.refusal)")
+        }
+        return report
+    }
+
+    func gateFacts(_ context: GateContext, _ view: View, measuringDisks: Bool) async -> GateFacts {
+        let ledger = context.ledger
+        let present = inventory.hosts.filter(ledger.has) + ClusterReport.strangers(inventory, ledger)
+        let views = await members(present)
+        let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
+        let seen = view.agents
+        var facts = GateFacts(voters: [:], hosts: [:])
+        for host in present {
+            // Who is taken out because it is dead has no say.
+            guard let view = views[host.name], view.isHealthy || !context.leaving.contains(host.name) else { continue }
+            var voter = GateFacts.Voter(isHealthy: view.isHealthy)
+            if let known = view.facts {
+                voter.leaderID = known.leaderID
+                voter.version = known.version
+                voter.lag = ahead - min(ahead, known.appliedIndex)
+                voter.storeBytes = known.storeBytes
+            }
+            if view.isHealthy {
+                voter.members = await memberList(host)
+                voter.alarms = await alarms(host, voter.members ?? [])
+            }
+            if let agent = seen[host.name] {
+                let now = Int64(Clock.wall() / 1_000_000_000)
+                voter.certificates = Dictionary(
+                    agent.certificates.map { ($0.name, $0.notAfter - now) }, uniquingKeysWith: { min($0, $1) })
+                if view.isHealthy, let serial = agent.certificates.first(where: { $0.name == "server" })?.serial {
+                    let shown = try? folder.probe.shake(host.address, host.clientPort, name: host.address, confirmed: false)
+                    voter.showsItsCertificate = shown.map { Hexadecimal.encode($0.serial) } == serial
+                }
+            }
+            facts.voters[host.name] = voter
+        }
+        if context.gates.contains(.hash) { await hashes(present.filter { views[$0.name]?.isHealthy == true }, &facts) }
+        let hosts = present.map(\.name).filter { facts.voters[$0] != nil } + context.coming
+        facts.hosts = await describe(
+            hosts.filter { seen[$0] != nil }, measuringDisks: measuringDisks && context.gates.contains(.disk))
+        return facts
+    }
+
+    private func describe(_ names: [String], measuringDisks: Bool) async -> [String: GateFacts.Host] {
+        var hosts: [String: GateFacts.Host] = [:]
+        for name in names {
+            let before = Int64(Clock.wall())
+            // An agent that has just answered and now does not is told by the steps.
+            guard
+                let plain: AgentPB.DescribeResponse = try? await agents.call(
+                    name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.engine.program ?? ""))
+            else { continue }
+            let after = Int64(Clock.wall())
+            var host = GateFacts.Host(
+                agentVersion: plain.version, engineVersion: plain.engineVersion,
+                clockOffset: plain.wallClock - (before + after) / 2)
+            if measuringDisks {
+                let request = AgentPB.DescribeRequest(
+                    cluster: cluster, dataDirectory: inventory.dataDirectory, measureDisk: true)
+                guard
+                    let measured: AgentPB.DescribeResponse = try? await agents.call(
+                        name, RPC.Agent.describe, request, seconds: 30)
+                else { continue }
+                host.freeBytes = measured.diskFree
+                host.diskBytes = measured.diskSize
+                host.syncTime = measured.syncTime
+            } else {
+                host.freeBytes = UInt64(Int64.max)
+            }
+            hosts[name] = host
+        }
+        return hosts
+    }
+
+    // MARK: What members say
+
+    private func answer(_ host: Inventory.Host, _ path: String, _ body: [JSONValue.Member] = [], seconds: UInt64 = 5)
+        async -> JSONValue?
+    {
+        guard
+            case .success(let answer) = await gateway.ask(
+                host.address, host.clientPort, path, .object(body), timeoutSeconds: seconds),
+            answer.status == 200
+        else { return nil }
+        return answer.json
+    }
+
+    private func number(_ value: JSONValue?) -> UInt64 { value?.string.flatMap { UInt64($0) } ?? value?.uint64 ?? 0 }
+
+    func memberList(_ host: Inventory.Host) async -> [GateFacts.Listed]? {
+        guard let json = await answer(host, "/v3/cluster/member/list"), let list = json["members"]?.array else {
+            return nil
+        }
+        return list.map { member in
+            GateFacts.Listed(
+                id: number(member["ID"]), name: member["name"]?.string ?? "",
+                peerURL: (member["peerURLs"]?.array ?? []).compactMap(\.string).joined(separator: ","),
+                isLearner: member["isLearner"]?.bool ?? false)
+        }
+    }
+
+    private func alarms(_ host: Inventory.Host, _ list: [GateFacts.Listed]) async -> [String]? {
+        guard let json = await answer(host, "/v3/maintenance/alarm", [.init("action", .string("GET"))]) else {
+            return nil
+        }
+        return (json["alarms"]?.array ?? []).map { alarm in
+            let id = number(alarm["memberID"])
+            let name = list.first { $0.id == id }?.name ?? String(id, radix: 16)
+            return "\(alarm["alarm"]?.string ?? "an alarm of unknown kind") on \(name)"
+        }
+    }
+
+    /// All at one revision. A compaction in between shows as different compacted revisions; then it is asked again.
+    private func hashes(_ hosts: [Inventory.Host], _ facts: inout GateFacts) async {
+        for _ in 0..<4 {
+            var revision = Int64.max
+            for host in hosts {
+                // A read that waits for the majority, so that the member has applied what the others have.
+                let key = JSONValue.string(Base64.encode([0]))
+                guard
+                    let json = await answer(
+                        host, "/v3/kv/range", [.init("key", key), .init("count_only", .bool(true))])
+                else { continue }
+                revision = min(revision, Int64(clamping: number(json["header"]?["revision"])))
+            }
+            guard revision < Int64.max else { return }
+            facts.hashRevision = revision
+            for host in hosts {
+                let text = JSONValue.string(String(revision))
+                let json = await answer(host, "/v3/maintenance/hash", [.init("revision", text)], seconds: 60)
+                facts.voters[host.name]?.hash = json.map {
+                    GateFacts.Hash(
+                        value: String(number($0["hash"]), radix: 16),
+                        compacted: Int64(clamping: number($0["compact_revision"])))
+                }
+            }
+            let all = hosts.compactMap { facts.voters[$0.name]?.hash }
+            if all.count == hosts.count && Set(all.map(\.compacted)).count <= 1 { return }
+        }
+    }
+}
