@@ -16,7 +16,7 @@ package enum OperatorProgram {
     package static func run(_ words: [String]) -> Int32? {
         guard let first = words.first else { return nil }
         if first == MemberProcess.word { return MemberProcess.become(Array(words.dropFirst())) }
-        if words.starts(with: ["agent", "join"]) {
+        if words.starts(with: ["agent", "join", "request"]) || words.starts(with: ["agent", "join", "install"]) {
             let root = ChildProcess.environment.first { $0.hasPrefix("COVEY_AGENT_ROOT=") }?.dropFirst(17) ?? ""
             return JoinCommand(folders: AgentFolders(root: String(root))).run(words.dropFirst(2).first ?? "")
         }

@@ -151,7 +151,7 @@ extension Inventory {
     private func certificates() -> [Problem] {
         var found: [Problem] = []
         for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)]
-        where authority.lifetime < 2 * leafLifetime {
+        where authority.files == nil && authority.lifetime < 2 * leafLifetime {
             found.append(
                 problem(
                     "spec.tls.\(name).lifetime",
@@ -160,6 +160,7 @@ extension Inventory {
         }
         for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)] {
             found += holders(authority.holders, "spec.tls.\(name).key.holders")
+            found += files(authority, "spec.tls.\(name)")
         }
         for name in extraNames.keys.sorted() where !hosts.contains(where: { $0.name == name }) {
             found.append(
@@ -168,6 +169,19 @@ extension Inventory {
                     "hosts: " + hosts.map(\.name).joined(separator: ", ")))
         }
         return found
+    }
+
+    private func files(_ authority: Authority, _ path: String) -> [Problem] {
+        ["certificate", "key.file"].compactMap { key in
+            let isGiven = resolved.find("\(path).\(key)")?.isAbsent == false
+            if authority.files != nil && !isGiven {
+                return problem(path, "mode files needs \(key)", "give the path on the operator's machine")
+            }
+            if authority.files == nil && isGiven {
+                return problem("\(path).\(key)", "goes with mode files only", "say mode: files, or leave it out")
+            }
+            return nil
+        }
     }
 
     private func holders(_ names: [String], _ path: String) -> [Problem] {

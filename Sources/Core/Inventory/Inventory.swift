@@ -64,6 +64,13 @@ package struct Inventory: Sendable, Equatable {
         package var lifetime: Int64
         /// Hosts that issue in its name, in the order they are asked.
         package var holders: [String] = []
+        /// Certificate and key of an authority that is not ours, on the operator's machine.
+        package var files: Files?
+
+        package struct Files: Sendable, Equatable {
+            package var certificate: String
+            package var key: String
+        }
     }
 
     package var name: String
@@ -209,6 +216,11 @@ extension Inventory.Authority {
     fileprivate init(_ spec: Resolved, _ path: String) {
         lifetime = spec.integer(path + ".lifetime")
         holders = spec.texts(path + ".key.holders")
+        // Both are there, or the cross checks say what is missing.
+        if spec.text(path + ".mode") == "files" {
+            files = Files(
+                certificate: spec.textIfAny(path + ".certificate") ?? "", key: spec.textIfAny(path + ".key.file") ?? "")
+        }
     }
 }
 

@@ -160,14 +160,23 @@ package enum Schema {
     private static func authority(_ whom: String) -> [Setting] {
         [
             Setting(
-                "mode", .choice(["managed"]), default: "managed",
-                "Who issues: `managed` is an authority of this cluster, its key kept by Covey."),
+                "mode", .choice(["managed", "files"]), default: "managed",
+                """
+                Who issues: `managed` is an authority of this cluster, made and kept by Covey; `files` is another, whose files on the \
+                operator's machine are only read.
+                """),
+            Setting(
+                "certificate", .text(.path), becomes: "the bundle \(whom) are checked by",
+                "Of mode files: the authority's certificate, and behind it more that are to be trusted."),
             Setting(
                 "lifetime", .duration(DurationText.day...30 * 365 * DurationText.day), default: "10y",
                 "How long the authority for \(whom) is valid."),
             Setting(
                 "key",
                 .record([
+                    Setting(
+                        "file", .text(.path),
+                        "Of mode files: the authority's key, on the operator's machine; readable by its owner alone."),
                     Setting(
                         "holders", .list(.text(.name), countMax: 7), becomes: "an issuing authority in the agent's folder",
                         """

@@ -17,6 +17,14 @@ struct EnrollCommand {
     let hosts: [String]
     /// Words before `covey agent join`; empty: ssh to root at the host's address.
     let through: String
+    /// How to serve hosts that join by a token; nil: over ssh.
+    var token: Token?
+
+    struct Token {
+        var listen: String
+        var advertise: String
+        var seconds: Int64
+    }
 
     func run() -> Int32 {
         let events = EventLines(nameWidth: file.inventory.hosts.map(\.name.count).max() ?? 0)
@@ -24,13 +32,18 @@ struct EnrollCommand {
             let authorities = try FleetAuthorities(folder, file.inventory)
             for event in authorities.events { events.tell(event) }
             let names = hosts.isEmpty ? file.inventory.hosts.map(\.name) : hosts
-            for name in names {
-                guard let host = file.inventory.hosts.first(where: { $0.name == name }) else {
-                    Output.error("covey enroll: \(name) is no host of \(file.path)\n")
-                    return 2
-                }
+            if let unknown = names.first(where: { name in !file.inventory.hosts.contains { $0.name == name } }) {
+                Output.error("covey enroll: \(unknown) is no host of \(file.path)\n")
+                return 2
+            }
+            if let token {
+                return try EnrolmentServer.run(
+                    authorities, file.inventory.hosts.filter { names.contains($0.name) }, listen: token.listen,
+                    advertise: token.advertise, seconds: token.seconds, events)
+            }
+            for host in file.inventory.hosts where names.contains(host.name) {
                 try enroll(host, authorities)
-                events.tell(name, "enrolled: agent on \(host.address) port \(HostRecord.defaultPort)")
+                events.tell(host.name, "enrolled: agent on \(host.address) port \(HostRecord.defaultPort)")
             }
             return 0
         } catch {

@@ -223,8 +223,8 @@ final class Fleet: Sendable {
             let install = AgentPB.InstallCertificatesRequest(
                 header: held.header(cluster, "certificates"), certificates: files,
                 authorities: [
-                    AgentPB.CertificateFile(name: "client-ca", pem: authorities.clients.certificate.pem),
-                    AgentPB.CertificateFile(name: "peer-ca", pem: authorities.peers.certificate.pem),
+                    AgentPB.CertificateFile(name: "client-ca", pem: authorities.bundle(.client)),
+                    AgentPB.CertificateFile(name: "peer-ca", pem: authorities.bundle(.peer)),
                 ])
             // Not repeated: the keys have moved to their place by then.
             let _: AgentPB.StepResponse = try await agents.call(

@@ -124,7 +124,9 @@ extension FleetCommand {
         }
         add(fleet.authorities.agents.certificate, "the operator's")
         for role in AuthorityRole.allCases {
-            add(fleet.authorities.root(role).certificate, "the operator's")
+            add(
+                fleet.authorities.root(role).certificate,
+                role.settings(inventory).files.map { "external, \($0.key)" } ?? "the operator's")
             for host in inventory.hosts {
                 let held = seen[host.name]?.authorities.first { $0.name == role.rawValue }
                 let isHolder = role.settings(inventory).holders.contains(host.name)

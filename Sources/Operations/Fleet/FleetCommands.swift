@@ -25,8 +25,8 @@ enum FleetCommands {
             Option("dry-run", .bool, "Show the plan and change nothing."),
         ] + overrides
 
-    static let all: [Command] = [
-        Command(
+    private static let agent: Command = {
+        var agent = Command(
             "agent", "", "the daemon of a host: does what the operator's commands ask of it",
             description: "A host gets its agent's identity by `covey enroll`, on the operator's machine.",
             options: [
@@ -37,14 +37,39 @@ enum FleetCommands {
                     choices: ["systemd", "processes"]),
                 Option(
                     "metrics", .text, "HOST:PORT for /metrics; without it the host's address and port 2377; or off."),
-            ]),
+            ],
+            commands: [
+                Command(
+                    "join", "", "give this host's agent its identity, with the line `covey enroll --token` printed",
+                    options: [
+                        Option("server", .text, "ADDRESS:PORT of the operator's machine.", required: true),
+                        Option("host", .text, "The name of this host in the inventory.", required: true),
+                        Option("token", .text, "The one-time token; - reads it from standard input.", required: true),
+                        Option("ca-pin", .text, "Hash of the agents' authority: sha256:...", required: true),
+                        Option("root", .text, "Folder all paths are below; for tests."),
+                    ])
+            ])
+        agent.runnable = true
+        return agent
+    }()
+
+    static let all: [Command] = [
+        agent,
         Command(
             "enroll", "[HOST...]",
-            "give the agents of hosts their identity, over ssh; all of the inventory without words",
+            "give the agents of hosts their identity, over ssh or by a token; all of the inventory without words",
+            description: """
+                With --token nothing reaches into the hosts: it prints a line to type on each, with a token for that host that is good
+                once and for a short time, and the pin of the agents' authority. It serves hosts until all have joined.
+                """,
             options: usual + [
+                Option("token", .bool, "Print the line to type on each host, and wait for them."),
+                Option("listen", .text, default: "0.0.0.0:2376", "ADDRESS:PORT hosts with a token come to."),
+                Option("advertise", .text, "ADDRESS:PORT they are told, when it is another."),
+                Option("ttl", .duration, default: "15m0s", "How long tokens are good for, at most a day."),
                 Option(
                     "through", .text, "Command that runs words on a host instead of ssh; HOST in it is the host's name."
-                )
+                ),
             ]),
         Command(
             "apply", "", "make the cluster, or change it to what the inventory says",
@@ -140,6 +165,7 @@ enum FleetCommands {
                     root: values.text("root"), supervisor: values.text("supervisor"),
                     metrics: values.text("metrics")))
         }
+        if command.name == "agent join" { return join(values) }
         let inventory: InventoryFile
         do throws(InventoryFile.Failure) { inventory = try InventoryFile.read(values.text("file")) } catch {
             Output.error(error.description + "\n")
@@ -148,14 +174,37 @@ enum FleetCommands {
         let folder = StateFolder(values.text("state-dir"), cluster: inventory.inventory.name)
         switch command.name {
         case "enroll":
-            return EnrollCommand(file: inventory, folder: folder, hosts: command.words, through: values.text("through"))
-                .run()
+            var enroll = EnrollCommand(
+                file: inventory, folder: folder, hosts: command.words, through: values.text("through"))
+            if values.bool("token") {
+                let seconds = values.duration("ttl") / GoDuration.second
+                guard (1...86_400).contains(seconds) else {
+                    Output.error("covey enroll: --ttl is at least a second and at most a day\n")
+                    return 2
+                }
+                enroll.token = .init(
+                    listen: values.text("listen"), advertise: values.text("advertise"), seconds: Int64(seconds))
+            }
+            return enroll.run()
         case "env":
             Output.data(ClientEnvironment(inventory.inventory, folder).file)
             return 0
         case "kubeadm": return kubeadm(inventory.inventory, folder, values.text("output-dir"))
         default: return FleetCommand(name: command.name, words: command.words, values: values, file: inventory).run()
         }
+    }
+
+    private static func join(_ values: OptionValues) -> Int32 {
+        var token = values.text("token")
+        if token == "-" {
+            // Without input there is no token, and the operator's machine says so.
+            token = String(decoding: (try? JoinCommand.standardInput()) ?? [], as: UTF8.self)
+            token = String(token.prefix { !$0.isWhitespace })
+        }
+        return TokenJoin(
+            folders: AgentFolders(root: values.text("root")), server: values.text("server"), host: values.text("host"),
+            token: token, pin: values.text("ca-pin")
+        ).run()
     }
 
     /// The set kubeadm expects for an external etcd: copy it to /etc/kubernetes/pki on every control plane node.

@@ -24,6 +24,7 @@ struct FleetAuthorities {
     let agents: CertificateAuthority
     let clients: CertificateAuthority
     let peers: CertificateAuthority
+    private let bundles: [AuthorityRole: [UInt8]]
     /// What was made, a line each.
     private(set) var events: [String] = []
 
@@ -37,8 +38,19 @@ struct FleetAuthorities {
         try KeyFile.makeFolder(folder.pki)
         var made: [String] = []
         agents = try Self.authority("agent", 10 * Self.year, folder, inventory, now, &made)
-        clients = try Self.authority("client", inventory.clientCA.lifetime / Self.second, folder, inventory, now, &made)
-        peers = try Self.authority("peer", inventory.peerCA.lifetime / Self.second, folder, inventory, now, &made)
+        let givenClients = try GivenAuthority(inventory.clientCA, now: now)
+        let givenPeers = try GivenAuthority(inventory.peerCA, now: now)
+        if let givenClients {
+            clients = givenClients.authority
+        } else {
+            clients = try Self.authority("client", inventory.clientCA.lifetime / Self.second, folder, inventory, now, &made)
+        }
+        if let givenPeers {
+            peers = givenPeers.authority
+        } else {
+            peers = try Self.authority("peer", inventory.peerCA.lifetime / Self.second, folder, inventory, now, &made)
+        }
+        bundles = [.client: givenClients?.bundle ?? clients.certificate.pem, .peer: givenPeers?.bundle ?? peers.certificate.pem]
         events = made
         try operatorIdentity()
     }
@@ -85,7 +97,7 @@ struct FleetAuthorities {
                 commonName: name, organizations: [inventory.name], usages: [.client], now: now, validitySeconds: seconds
             )
             let leaf = try authority.issue(profile, for: key)
-            try KeyFile.write(authority.certificate.pem, to: place + "/ca.crt", mode: 0o644)
+            try KeyFile.write(file == "client" ? bundle(.client) : authority.certificate.pem, to: place + "/ca.crt", mode: 0o644)
             try KeyFile.write(key.pem, to: "\(place)/\(file).key", mode: 0o600)
             try KeyFile.write(leaf.pem, to: path, mode: 0o644)
             events.append("made the operator's certificate for \(file)s")
@@ -106,6 +118,9 @@ struct FleetAuthorities {
         return try root(kind.authority).issue(kind.profile(host, inventory, now: now), for: request)
     }
 
+    /// What those who are shown its certificates trust.
+    func bundle(_ role: AuthorityRole) -> [UInt8] { bundles[role] ?? root(role).certificate.pem }
+
     func root(_ role: AuthorityRole) -> CertificateAuthority { role == .client ? clients : peers }
 
     /// For a host that issues in the root's name, for leaves only and as long as the root lives.
@@ -115,6 +130,11 @@ struct FleetAuthorities {
             throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(host.name)")
         }
         let root = root(role)
+        guard root.certificate.pathLength != 0 else {
+            throw .library(
+                what: root.certificate.subject,
+                reason: "allows no authority below it (pathlen 0), so no host can hold one; leave the holders out")
+        }
         var profile = CertificateProfile(
             commonName: "\(inventory.name) \(role.rawValue) CA of \(host.name)", organizations: [inventory.name], usages: [],
             isAuthority: true, now: now, validitySeconds: 0)

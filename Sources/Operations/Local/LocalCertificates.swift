@@ -67,6 +67,7 @@ struct LocalCertificates {
     private mutating func authority(_ role: String, _ settings: Inventory.Authority) throws(PKIError)
         -> CertificateAuthority
     {
+        if let given = try GivenAuthority(settings, now: now) { return given.authority }
         let certificate = "\(folder.pki)/\(role)-ca.crt"
         let key = "\(folder.pki)/\(role)-ca.key"
         // Half of an authority is not replaced: every member trusts the whole of it.

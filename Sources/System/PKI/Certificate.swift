@@ -131,6 +131,12 @@ import Linux
         return found
     }
 
+    /// How many authorities may follow below this one; nil: any number.
+    package var pathLength: Int? {
+        let length = unsafe X509_get_pathlen(pointer)
+        return length < 0 ? nil : Int(length)
+    }
+
     package var isAuthority: Bool { unsafe X509_check_ca(pointer) == 1 }
 
     package var publicKey: PrivateKey {

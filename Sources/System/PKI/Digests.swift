@@ -34,6 +34,13 @@ import Foundations
     }
 }
 
+package enum ConstantTime {
+    /// Takes as long whether the bytes differ early, late or not at all.
+    package static func equal(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+        unsafe a.count == b.count && CRYPTO_memcmp(a, b, a.count) == 0
+    }
+}
+
 package enum SecureRandom {
     /// From the operating system's generator through OpenSSL's.
     package static func bytes(_ count: Int) -> [UInt8] {
