@@ -83,7 +83,10 @@ private func expect(_ reply: Reply, _ style: OutputStyle, is sequence: Int, _ lo
         // The recorded JSON is of another run of the same transaction, at another revision.
         let json = text(try Reply.transaction(transaction).rendered(OutputStyle(.json)))
         #expect(json.contains(#"{"Response":{"response_put":{"header":{"revision":54}}}}"#))
-        #expect(json.hasPrefix(#"{"header":{"cluster_id":2268215026286477082,"member_id":1118005685299941695,"revision":54,"raft_term":2},"succeeded":true,"#))
+        #expect(
+            json.hasPrefix(
+                #"{"header":{"cluster_id":2268215026286477082,"member_id":1118005685299941695,"revision":54,"raft_term":2},"succeeded":true,"#
+            ))
         let fields = text(try Reply.transaction(transaction).rendered(OutputStyle(.fields)))
         #expect(fields.split(separator: "\n").count == text(Recorded.at(138).output).split(separator: "\n").count)
     }

@@ -50,7 +50,8 @@ struct PKITests {
         #expect(request.commonName == "node-7")
         #expect(request.publicKey.matches(key))
         let ca = try CertificateAuthority.create(name: "ca", now: 1_700_000_000, validitySeconds: 1000)
-        #expect(try ca.issue(CertificateProfile(commonName: "node-7", now: 1_700_000_000, validitySeconds: 10), for: request).belongs(to: key))
+        #expect(
+            try ca.issue(CertificateProfile(commonName: "node-7", now: 1_700_000_000, validitySeconds: 10), for: request).belongs(to: key))
         #expect(throws: PKIError.self) { try SigningRequest(pem: Array("rubbish".utf8)) }
     }
 
@@ -75,7 +76,8 @@ struct PKITests {
         try folder.write("r.csr", try SigningRequest.create(key: key, commonName: "n", hosts: ["a.b"]).pem)
         #expect(Subprocess.run("/usr/bin/openssl", ["req", "-verify", "-noout", "-in", folder.file("r.csr")]).status == 0)
         try folder.write("crl.pem", try ca.revoke([[5]], number: 1, now: folder.now, validitySeconds: 600).pem)
-        let crl = Subprocess.run("/usr/bin/openssl", ["crl", "-noout", "-text", "-CAfile", folder.file("ca.pem"), "-in", folder.file("crl.pem")])
+        let crl = Subprocess.run(
+            "/usr/bin/openssl", ["crl", "-noout", "-text", "-CAfile", folder.file("ca.pem"), "-in", folder.file("crl.pem")])
         #expect(crl.output.contains("verify OK") && crl.output.contains("Serial Number: 05"), "\(crl.output)")
     }
 
@@ -83,7 +85,8 @@ struct PKITests {
         let folder = CertificateFolder()
         let place = folder.path + "/fixtures/client"
         defer { for name in ["cert.pem", "key.pem"] { unlink(place + "/" + name) }; rmdir(place); rmdir(folder.path + "/fixtures") }
-        let files = try SelfSignedFiles.ensure(in: place, hosts: ["127.0.0.1", "localhost", "127.0.0.1"], years: 2, isPeer: false, now: folder.now)
+        let files = try SelfSignedFiles.ensure(
+            in: place, hosts: ["127.0.0.1", "localhost", "127.0.0.1"], years: 2, isPeer: false, now: folder.now)
         let certificate = try #require(try Certificate.load(files.certificate).first)
         #expect(certificate.organizations == ["etcd"])
         #expect(certificate.dnsNames == ["localhost"] && certificate.ipAddresses == [[127, 0, 0, 1]])
@@ -103,7 +106,8 @@ struct PKITests {
     }
 
     @Test func `digests and randomness`() {
-        #expect(Hexadecimal.encode(SHA256Digest.hash(Array("abc".utf8))) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        #expect(
+            Hexadecimal.encode(SHA256Digest.hash(Array("abc".utf8))) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
         let digest = SHA256Digest()
         for byte in "abc".utf8 { digest.update([byte]) }
         #expect(digest.finish() == SHA256Digest.hash(Array("abc".utf8)))
@@ -154,13 +158,16 @@ struct PKITests {
 
     @Test func `a token of another implementation is accepted`() throws {
         // The example of RFC 7515, appendix A.3 (ES256).
-        let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
-        let key = try PrivateKey.publicKey(pem: Array("""
-            -----BEGIN PUBLIC KEY-----
-            MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf83OJ3D2xF1Bg8vub9tLe1gHMzV7
-            6e8Tus9uPHvRVEXH8UTNG72bfocs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==
-            -----END PUBLIC KEY-----
-            """.utf8))
+        let token =
+            "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+        let key = try PrivateKey.publicKey(
+            pem: Array(
+                """
+                -----BEGIN PUBLIC KEY-----
+                MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf83OJ3D2xF1Bg8vub9tLe1gHMzV7
+                6e8Tus9uPHvRVEXH8UTNG72bfocs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==
+                -----END PUBLIC KEY-----
+                """.utf8))
         #expect(try JWTVerifier(.es256, .pair(key)).verify(Array(token.utf8)) != nil)
     }
 }

@@ -44,7 +44,8 @@ import Testing
             testDescription: "two down", views: [leaderless, down, down], name: "NO-QUORUM", exitCode: 13,
             reason: "0 of 3 voters are healthy, 2 are needed"),
         Case(testDescription: "all down", views: [down, down, down], name: "NO-QUORUM", exitCode: 13),
-        Case(testDescription: "nobody leads", views: [good, good, good], name: "NO-QUORUM", exitCode: 13, reason: "no healthy voter leads"),
+        Case(
+            testDescription: "nobody leads", views: [good, good, good], name: "NO-QUORUM", exitCode: 13, reason: "no healthy voter leads"),
         Case(
             testDescription: "behind", views: [leading, MemberView(health: .healthy, facts: facts(2, applied: 749)), good],
             name: "DEGRADED", exitCode: 11, reason: "m2 is 251 entries behind"),
@@ -72,7 +73,9 @@ import Testing
             ledgerChange: { $0.digest = InventoryDigest(hex: "00") }, name: "HEALTHY", exitCode: 10),
     ]
 
-    private func report(_ views: [MemberView], _ certificates: [String: Int64], _ change: (inout Ledger) -> Void = { _ in }) throws -> ClusterReport {
+    private func report(_ views: [MemberView], _ certificates: [String: Int64], _ change: (inout Ledger) -> Void = { _ in }) throws
+        -> ClusterReport
+    {
         let inventory = try inventory(local)
         var ledger = Ledger.pending(inventory, token: "t-1")
         ledger.state = .active

@@ -224,7 +224,8 @@ import Testing
         #expect(
             eventually {
                 let metrics = Subprocess.run("/usr/bin/curl", ["-s", page]).output
-                return metrics.contains("covey_cluster_level{cluster=\"main\"} 0") && metrics.contains("covey_cluster_tolerance{cluster=\"main\"} 1")
+                return metrics.contains("covey_cluster_level{cluster=\"main\"} 0")
+                    && metrics.contains("covey_cluster_tolerance{cluster=\"main\"} 1")
             }, "\(Subprocess.run("/usr/bin/curl", ["-s", page]).output)")
         let living = fleet.covey("member", "replace", "n2", "n4")
         try #require(living.status == 0, "\(living.output)\n\(fleet.text("n4/var/lib/covey-agent/main/server.log").suffix(3000))")

@@ -27,7 +27,8 @@ import Testing
 
     private func context(resuming: Bool = false) throws -> GateContext {
         let inventory = try inventory(
-            "metadata: {name: main}\nspec:\n  hosts: {kv1: 10.0.0.1, kv2: 10.0.0.2, kv3: 10.0.0.3, kv4: {address: 10.0.0.4, role: spare}}\n")
+            "metadata: {name: main}\nspec:\n  hosts: {kv1: 10.0.0.1, kv2: 10.0.0.2, kv3: 10.0.0.3, kv4: {address: 10.0.0.4, role: spare}}\n"
+        )
         var ledger = Ledger.pending(inventory, token: "t")
         ledger.state = .active
         return GateContext(inventory: inventory, ledger: ledger, coming: ["kv4"], leaving: ["kv2"], isResuming: resuming)

@@ -45,7 +45,8 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
     static let wrong: [Case] = [
         Case(
             "", "c.yaml:1:1: error: metadata: is missing; it must be a group with the keys generation, name",
-            "c.yaml:1:1: error: spec: is missing; it must be a group with the keys backup, hooks, hosts, limits, log, maintenance, network, policy, server, storage, supervisor, tls, tuning"),
+            "c.yaml:1:1: error: spec: is missing; it must be a group with the keys backup, hooks, hosts, limits, log, maintenance, network, policy, server, storage, supervisor, tls, tuning"
+        ),
         Case("a: [1\nb", "c.yaml:3:1: error: did not find expected ',' or ']'"),
         Case("- a", "c.yaml:1:1: error: a list is not a group with the keys apiVersion, kind, metadata, spec"),
         Case(
@@ -59,7 +60,8 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
             "c.yaml:7:13: error: spec.network.zzz: there is no such key; allowed: client, listen, metrics, peer, peerCIDRs"),
         Case(
             threeHosts("tls: {clientPassword: x}"),
-            "c.yaml:7:9: error: spec.tls.clientPassword: there is no such key, and an inventory holds no secrets; allowed: clientCA, leaf, minVersion, peerCA"),
+            "c.yaml:7:9: error: spec.tls.clientPassword: there is no such key, and an inventory holds no secrets; allowed: clientCA, leaf, minVersion, peerCA"
+        ),
         Case(
             threeHosts("network: {client: 1, client: 2}"),
             "c.yaml:7:24: error: spec.network.client: is given twice; the first is in line 7"),
@@ -93,21 +95,26 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
             "c.yaml:7:21: error: spec.tls.minVersion: \"TLS1.1\" is not one of the words; allowed: one of: TLS1.2, TLS1.3"),
         Case(
             threeHosts("storage: {dataDir: /a/../b}"),
-            "c.yaml:7:22: error: spec.storage.dataDir: \"/a/../b\" is not a path; allowed: an absolute path below /, without . and .. parts"),
+            "c.yaml:7:22: error: spec.storage.dataDir: \"/a/../b\" is not a path; allowed: an absolute path below /, without . and .. parts"
+        ),
         Case(
             threeHosts("server: {version: AGE-SECRET-KEY-1QQ}"),
             "c.yaml:7:21: warning: spec.server.version: is kept, but nothing in this version acts on it",
-            "c.yaml:7:21: error: spec.server.version: holds what looks like a secret; an inventory holds no secrets, it is meant to be shared"),
+            "c.yaml:7:21: error: spec.server.version: holds what looks like a secret; an inventory holds no secrets, it is meant to be shared"
+        ),
         // Hosts.
         Case(
             "metadata: {name: Main}\nspec: {hosts: {kv1: 10.0.0.1}}",
-            "c.yaml:1:18: error: metadata.name: \"Main\" is not a name; allowed: lower-case letters, digits and dashes, a letter first, at most 40 characters"),
+            "c.yaml:1:18: error: metadata.name: \"Main\" is not a name; allowed: lower-case letters, digits and dashes, a letter first, at most 40 characters"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: 10.0.0.300}}",
-            "c.yaml:2:21: error: spec.hosts.kv1.address: \"10.0.0.300\" is not an address; allowed: an IP address or a DNS name, without a port"),
+            "c.yaml:2:21: error: spec.hosts.kv1.address: \"10.0.0.300\" is not an address; allowed: an IP address or a DNS name, without a port"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: 'kv1:2379'}}",
-            "c.yaml:2:21: error: spec.hosts.kv1.address: \"kv1:2379\" is not an address; allowed: an IP address or a DNS name, without a port"),
+            "c.yaml:2:21: error: spec.hosts.kv1.address: \"kv1:2379\" is not an address; allowed: an IP address or a DNS name, without a port"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: {zone: a}}}",
             "c.yaml:2:21: error: spec.hosts.kv1.address: is missing; it must be an IP address or a DNS name, without a port"),
@@ -119,20 +126,25 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
             "c.yaml:6:10: error: spec.hosts.kv3.address: 10.0.0.1 is the address of kv1 too; each host has its own",
             "c.yaml:6:10: error: spec.hosts.kv3.client: port 2379 on 10.0.0.1 is client of kv1 too; give each its own: client, peer and metrics of a host, and of hosts that share an address",
             "c.yaml:6:10: error: spec.hosts.kv3.peer: port 2380 on 10.0.0.1 is peer of kv1 too; give each its own: client, peer and metrics of a host, and of hosts that share an address",
-            "c.yaml:6:10: error: spec.hosts.kv3.metrics: port 2381 on 10.0.0.1 is metrics of kv1 too; give each its own: client, peer and metrics of a host, and of hosts that share an address"),
+            "c.yaml:6:10: error: spec.hosts.kv3.metrics: port 2381 on 10.0.0.1 is metrics of kv1 too; give each its own: client, peer and metrics of a host, and of hosts that share an address"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: {address: 10.0.0.1, peer: 2379}}}",
-            "c.yaml:2:47: error: spec.hosts.kv1.peer: port 2379 on 10.0.0.1 is client of kv1 too; give each its own: client, peer and metrics of a host, and of hosts that share an address"),
+            "c.yaml:2:47: error: spec.hosts.kv1.peer: port 2379 on 10.0.0.1 is client of kv1 too; give each its own: client, peer and metrics of a host, and of hosts that share an address"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: 0.0.0.0}}",
-            "c.yaml:2:21: error: spec.hosts.kv1.address: 0.0.0.0 is no address others can reach; give the host's own; see spec.network.listen"),
+            "c.yaml:2:21: error: spec.hosts.kv1.address: 0.0.0.0 is no address others can reach; give the host's own; see spec.network.listen"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: 127.0.0.1, kv2: 10.0.0.2, kv3: 10.0.0.3}}",
-            "c.yaml:2:21: error: spec.hosts.kv1.address: 127.0.0.1 cannot be reached from other hosts; for a cluster on one machine set spec.supervisor: processes"),
+            "c.yaml:2:21: error: spec.hosts.kv1.address: 127.0.0.1 cannot be reached from other hosts; for a cluster on one machine set spec.supervisor: processes"
+        ),
         // Numbers of voters.
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: 10.0.0.1, kv2: 10.0.0.2}}",
-            "c.yaml:2:15: error: spec.hosts: 2 voters tolerate 0 failures, as 1 do; use an odd number, make one a spare, or accept it with spec.policy.evenVoters: true"),
+            "c.yaml:2:15: error: spec.hosts: 2 voters tolerate 0 failures, as 1 do; use an odd number, make one a spare, or accept it with spec.policy.evenVoters: true"
+        ),
         Case(
             "metadata: {name: main}\nspec: {hosts: {kv1: {address: 10.0.0.1, role: spare}}}",
             "c.yaml:2:15: error: spec.hosts: no host has the role voter; give one, three or five hosts that role"),
@@ -145,7 +157,8 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
             "c.yaml:7:56: error: spec.tuning.autoCompaction.retention: is no duration, which mode periodic needs; for example 1h"),
         Case(
             threeHosts("tuning: {autoCompaction: {mode: revision}}"),
-            "c.yaml:7:28: error: spec.tuning.autoCompaction.retention: is no number of revisions, which mode revision needs; for example 10000"),
+            "c.yaml:7:28: error: spec.tuning.autoCompaction.retention: is no number of revisions, which mode revision needs; for example 10000"
+        ),
         Case(
             threeHosts("tls: {leaf: {lifetime: 90d}, clientCA: {lifetime: 100d}}"),
             "c.yaml:7:53: error: spec.tls.clientCA.lifetime: 100d is less than two lives of a certificate; at least 180d"),
@@ -154,14 +167,17 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
             "c.yaml:7:33: error: spec.tls.leaf.extraSANs.kv9: there is no host kv9; hosts: kv1, kv2, kv3"),
         Case(
             "metadata: {name: main}\nspec: {supervisor: processes, hosts: {m1: 127.0.0.1}, storage: {dataDir: /x}}",
-            "c.yaml:2:74: error: spec.storage.dataDir: does not go with supervisor processes; leave it out: `covey up --state-dir` says where"),
+            "c.yaml:2:74: error: spec.storage.dataDir: does not go with supervisor processes; leave it out: `covey up --state-dir` says where"
+        ),
         // Warnings: the inventory is good.
         Case(
             "metadata: {name: main}\nspec:\n  hosts:\n    kv1: {address: 10.0.0.1, zone: a}\n    kv2: {address: 10.0.0.2, zone: a}\n    kv3: {address: 10.0.0.3, zone: b}\n",
-            "c.yaml:4:5: warning: spec.hosts: zone a has 2 of 3 voters: the cluster stops with it; spread voters so that no zone has more than 1"),
+            "c.yaml:4:5: warning: spec.hosts: zone a has 2 of 3 voters: the cluster stops with it; spread voters so that no zone has more than 1"
+        ),
         Case(
             threeHosts("storage: {quota: 16GiB}"),
-            "c.yaml:7:20: warning: spec.storage.quota: 16GiB is more than 8GiB: a member that joins or is restored is away for long; split what is stored, or accept it"),
+            "c.yaml:7:20: warning: spec.storage.quota: 16GiB is more than 8GiB: a member that joins or is restored is away for long; split what is stored, or accept it"
+        ),
         Case(
             threeHosts("backup: {schedule: hourly}"),
             "c.yaml:7:22: warning: spec.backup.schedule: is kept, but nothing in this version acts on it"),
@@ -233,25 +249,29 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
 }
 
 @Suite struct NotationTests {
-    @Test(arguments: [
-        ("8GiB", 8 << 30), ("1 KiB", 1024), ("0", 0), ("17", 17), ("1kB", 1000), ("2TB", 2_000_000_000_000), ("3B", 3),
-    ] as [(String, Int64)])
+    @Test(
+        arguments: [
+            ("8GiB", 8 << 30), ("1 KiB", 1024), ("0", 0), ("17", 17), ("1kB", 1000), ("2TB", 2_000_000_000_000), ("3B", 3),
+        ] as [(String, Int64)])
     func `sizes`(_ text: String, _ bytes: Int64) { #expect(SizeText.parse(text) == bytes) }
 
     @Test(arguments: ["", "B", "-1", "1.5GiB", "1 GiB GiB", "GiB", "9999999999TiB", "1g", " 1"]) func `no sizes`(_ text: String) {
         #expect(SizeText.parse(text) == nil)
     }
 
-    @Test(arguments: [
-        ("30d", 30 * 86_400), ("1y", 365 * 86_400), ("1w2d", 9 * 86_400), ("1d12h", 129_600), ("1h30m", 5_400), ("0s", 0), ("90s", 90),
-    ] as [(String, Int64)])
+    @Test(
+        arguments: [
+            ("30d", 30 * 86_400), ("1y", 365 * 86_400), ("1w2d", 9 * 86_400), ("1d12h", 129_600), ("1h30m", 5_400), ("0s", 0), ("90s", 90),
+        ] as [(String, Int64)])
     func `durations`(_ text: String, _ seconds: Int64) { #expect(DurationText.parse(text) == seconds * 1_000_000_000) }
 
     @Test(arguments: ["", "5", "d", "-1h", "1h-", "1x", "9999999y", "1.5d", "h"]) func `no durations`(_ text: String) {
         #expect(DurationText.parse(text) == nil)
     }
 
-    @Test(arguments: ["30d", "1y", "100ms", "1h", "1h30m", "1500ms", "36h"]) func `a duration that is written reads the same`(_ text: String) {
+    @Test(arguments: ["30d", "1y", "100ms", "1h", "1h30m", "1500ms", "36h"]) func `a duration that is written reads the same`(
+        _ text: String
+    ) {
         let value = DurationText.parse(text)
         #expect(DurationText.parse(DurationText.format(value ?? -1)) == value)
     }
@@ -292,7 +312,10 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
 
     @Test func `a key that is not there, or could be several`() throws {
         #expect(throws: Explanation.Failure.unknown(key: "quoto", near: ["spec.storage.quota"])) { try explained("quoto") }
-        #expect(throws: Explanation.Failure.ambiguous(key: "lifetime", paths: ["spec.tls.peerCA.lifetime", "spec.tls.clientCA.lifetime", "spec.tls.leaf.lifetime"])) {
+        #expect(
+            throws: Explanation.Failure.ambiguous(
+                key: "lifetime", paths: ["spec.tls.peerCA.lifetime", "spec.tls.clientCA.lifetime", "spec.tls.leaf.lifetime"])
+        ) {
             try explained("lifetime")
         }
     }

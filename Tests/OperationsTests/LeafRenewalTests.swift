@@ -192,8 +192,9 @@ import Wire
         #expect(chain.count == 2 && chain[0].commonName == "kv2" && !chain[0].isAuthority)
         let waiting = refusal { try issue([try request("peer", commonName: "kv3")], for: "kv3", by: "agent:kv3") }
         #expect(waiting?.code == .unavailable && waiting?.message == HostKeeper.waiting + "kv2")
-        #expect(refusal { try kv2.issueCertificates(.init(cluster: "main", host: "kv2", requests: [good]), caller: "agent:kv2") }?
-            .code == .failedPrecondition, "kv2 is no holder")
+        #expect(
+            refusal { try kv2.issueCertificates(.init(cluster: "main", host: "kv2", requests: [good]), caller: "agent:kv2") }?
+                .code == .failedPrecondition, "kv2 is no holder")
     }
 
     @Test func `the key of an issuing authority is its holder's alone, and goes when the operator takes it back`() throws {
@@ -216,26 +217,41 @@ import Wire
         let stranger = try CertificateAuthority.create(name: "main client CA", now: start, validitySeconds: 99 * Self.day)
         let me = authorities.inventory.hosts[1]
         let forged: [(String, (LeafKind, SigningRequest) throws -> Certificate)] = [
-            ("another authority", { kind, request in
-                try stranger.issue(kind.profile(me, authorities.inventory, now: time.now), for: request)
-            }),
-            ("another host's names", { kind, request in
-                let root = authorities.root(kind.authority)
-                return try root.issue(kind.profile(authorities.inventory.hosts[2], authorities.inventory, now: time.now), for: request)
-            }),
-            ("for clients only", { kind, request in
-                var profile = kind.profile(me, authorities.inventory, now: time.now)
-                profile.usages = [.client]
-                return try authorities.root(kind.authority).issue(profile, for: request)
-            }),
-            ("not valid yet", { kind, request in
-                try authorities.root(kind.authority).issue(
-                    kind.profile(me, authorities.inventory, now: time.now + 3_600), for: request)
-            }),
-            ("for another key", { kind, _ in
-                try authorities.root(kind.authority).issue(
-                    kind.profile(me, authorities.inventory, now: time.now), for: try PrivateKey.generate())
-            }),
+            (
+                "another authority",
+                { kind, request in
+                    try stranger.issue(kind.profile(me, authorities.inventory, now: time.now), for: request)
+                }
+            ),
+            (
+                "another host's names",
+                { kind, request in
+                    let root = authorities.root(kind.authority)
+                    return try root.issue(kind.profile(authorities.inventory.hosts[2], authorities.inventory, now: time.now), for: request)
+                }
+            ),
+            (
+                "for clients only",
+                { kind, request in
+                    var profile = kind.profile(me, authorities.inventory, now: time.now)
+                    profile.usages = [.client]
+                    return try authorities.root(kind.authority).issue(profile, for: request)
+                }
+            ),
+            (
+                "not valid yet",
+                { kind, request in
+                    try authorities.root(kind.authority).issue(
+                        kind.profile(me, authorities.inventory, now: time.now + 3_600), for: request)
+                }
+            ),
+            (
+                "for another key",
+                { kind, _ in
+                    try authorities.root(kind.authority).issue(
+                        kind.profile(me, authorities.inventory, now: time.now), for: try PrivateKey.generate())
+                }
+            ),
         ]
         for (name, make) in forged {
             let files = try kv2.beginRenewal(order).map { file in

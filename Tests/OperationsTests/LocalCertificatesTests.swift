@@ -30,7 +30,10 @@ import Testing
             let client = try #require(try Certificate.load(folder.pki + "/client-ca.crt").first)
             let peer = try #require(try Certificate.load(folder.pki + "/peer-ca.crt").first)
             #expect(client.fingerprint != peer.fingerprint && client.isAuthority && peer.isAuthority)
-            for key in [folder.pki + "/client-ca.key", folder.tls("m1") + "/server.key", folder.tls("m1") + "/peer.key", folder.client + "/client.key"] {
+            for key in [
+                folder.pki + "/client-ca.key", folder.tls("m1") + "/server.key", folder.tls("m1") + "/peer.key",
+                folder.client + "/client.key",
+            ] {
                 #expect(try KeyFile.read(key).mode & 0o777 == 0o600, "\(key)")
             }
             let shown = try #require(try Certificate.load(folder.tls("m2") + "/server.crt").first)
@@ -73,7 +76,8 @@ import Testing
             _ = try made(folder)
             _ = Subprocess.run("/bin/rm", [folder.pki + "/peer-ca.crt", folder.pki + "/peer-ca.key"])
             let again = try made(folder)
-            #expect(again.count == 1 + 3 && again.dropFirst().allSatisfy { $0.contains("(another authority issued the old one)") }, "\(again)")
+            #expect(
+                again.count == 1 + 3 && again.dropFirst().allSatisfy { $0.contains("(another authority issued the old one)") }, "\(again)")
         }
     }
 

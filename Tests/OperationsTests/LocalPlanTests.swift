@@ -120,7 +120,9 @@ let local = """
         #expect(Ledger(ledger.json) == ledger)
     }
 
-    @Test(arguments: ["{}", "[]", "{\"format\":2}", "{\"format\":1,\"cluster\":\"t\"}"]) func `what is no ledger is not taken for one`(_ text: String) throws {
+    @Test(arguments: ["{}", "[]", "{\"format\":2}", "{\"format\":1,\"cluster\":\"t\"}"]) func `what is no ledger is not taken for one`(
+        _ text: String
+    ) throws {
         #expect(Ledger(try JSONValue(parsing: text)) == nil)
     }
 

@@ -68,7 +68,8 @@ import Testing
     }
 
     private func upstream(_ more: String = "") throws -> InventoryFile {
-        let text = "metadata: {name: main}\nspec:\n  server: {engine: etcd}\n  hosts: {kv1: 10.0.0.1, kv2: 10.0.0.2, kv3: 10.0.0.3}\n" + more
+        let text =
+            "metadata: {name: main}\nspec:\n  server: {engine: etcd}\n  hosts: {kv1: 10.0.0.1, kv2: 10.0.0.2, kv3: 10.0.0.3}\n" + more
         return try InventoryFile.parse(Array(text.utf8), "c.yaml")
     }
 

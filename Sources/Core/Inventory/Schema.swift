@@ -182,7 +182,7 @@ package enum Schema {
                         """
                         Hosts whose agents issue certificates for the others, so that these renew by themselves. Each makes a key of \
                         its own; the authority's key stays with the operator. Without holders: covey certs renew.
-                        """)
+                        """),
                 ]), "Who may issue in its name."),
         ]
     }

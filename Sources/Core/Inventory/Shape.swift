@@ -84,8 +84,7 @@ package struct TextRule: Sendable {
     package var pattern: String?
     package var accepts: @Sendable (String) -> Bool
 
-    package init(_ name: String, allowed: String, pattern: String? = nil, accepts: @escaping @Sendable (String) -> Bool)
-    {
+    package init(_ name: String, allowed: String, pattern: String? = nil, accepts: @escaping @Sendable (String) -> Bool) {
         self.name = name
         self.allowed = allowed
         self.pattern = pattern

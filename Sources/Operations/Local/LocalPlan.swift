@@ -41,8 +41,7 @@ struct LocalPlan: Sendable, Equatable {
     var members: [String]
     var leftOut: [LeftOut] = []
 
-    static func decide(_ inventory: Inventory, _ ledger: Ledger?, _ found: [String: Found]) throws(Refusal) -> LocalPlan
-    {
+    static func decide(_ inventory: Inventory, _ ledger: Ledger?, _ found: [String: Found]) throws(Refusal) -> LocalPlan {
         let names = inventory.voters.map(\.name)
         guard let ledger else {
             let strays = found.filter { $0.value.hasData }.keys.sorted()
