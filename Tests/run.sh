@@ -6,6 +6,9 @@ export SWIFT_BACKTRACE=enable=no
 
 step() { printf '== %s\n' "$*"; }
 
+step "layout of the source"
+make --no-print-directory lint
+
 step "generated messages match their .proto files"
 swift build --product protogen
 Sources/Core/Wire/Protos/generate.sh --check
