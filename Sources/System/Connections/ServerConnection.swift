@@ -48,6 +48,8 @@ final class ServerConnection: EventHandler {
     var admission: GRPCServer.Admission?
     private var isHeld = false
     private var heldBytes: [UInt8] = []
+    /// While output waits that the socket did not take; 0 when there is none, or when it has not been tried: what TLS has to
+    /// say is in the backlog from the middle of a turn and is written at its end.
     private var lastWriteProgress: UInt64 = 0
     private let openedAt: UInt64
     private(set) var lastRead: UInt64
@@ -356,7 +358,7 @@ final class ServerConnection: EventHandler {
             if now > lingersUntil { close() }
             return
         }
-        if limits.writeTimeout > 0, backlogBytes > 0, now > lastWriteProgress + limits.writeTimeout { return close() }
+        if limits.writeTimeout > 0, lastWriteProgress > 0, now > lastWriteProgress + limits.writeTimeout { return close() }
         switch wire {
         case .unknown:
             if now > openedAt + limits.headTimeout { close() }
