@@ -129,12 +129,13 @@ private final class Voter {
         let value = String(repeating: "v", count: 100_000)
         let endpoint = "http://127.0.0.1:\(server.clientPort)"
         let runner = Locked<Subprocess?>(nil)
-        _ = BackgroundThread(name: "etcdctl") {
+        let putting = BackgroundThread(name: "etcdctl") {
             let result = Subprocess.run(
                 control, ["--endpoints", endpoint, "put", "key", value], environment: ["ETCDCTL_API": "3"])
             runner.with { $0 = result }
         }
         #expect(test.run { runner.with { $0 != nil } })
+        putting.join()
         #expect(runner.with { $0?.output } == "OK\n")
         #expect(voter.entries.contains { ($0.data?.count ?? 0) > 100_000 })
 
