@@ -1,5 +1,6 @@
 // Looking, for the gates: every member's own list of members, hash, alarms; every host's disk, clock, version.
 
+import CoveyClient
 import Foundations
 import Inventory
 import JSON
@@ -147,12 +148,12 @@ extension Fleet {
             guard revision < Int64.max else { return }
             facts.hashRevision = revision
             for host in hosts {
-                let text = JSONValue.string(String(revision))
-                let json = await answer(host, "/v3/maintenance/hash", [.init("revision", text)], seconds: 60)
-                facts.voters[host.name]?.hash = json.map {
-                    GateFacts.Hash(
-                        value: String(number($0["hash"]), radix: 16),
-                        compacted: Int64(clamping: number($0["compact_revision"])))
+                // By gRPC: the JSON gateways of some servers know only the hash of a whole file, which tells nothing of others.
+                // Who does not answer is told by the gate.
+                let answer = try? await memberClient([host.name]).maintenance.hashKV(
+                    HashKVRequest(revision: revision), CallOptions(deadline: .after(.seconds(60))))
+                facts.voters[host.name]?.hash = answer.map {
+                    GateFacts.Hash(value: String($0.hash, radix: 16), compacted: $0.compactRevision)
                 }
             }
             let all = hosts.compactMap { facts.voters[$0.name]?.hash }

@@ -84,8 +84,10 @@ struct BootstrapProof {
         for host in hosts {
             // A read that waits for the majority, so that the member has applied this revision.
             _ = try await ask(host, "/v3/kv/range", .object([.init("key", .string(Base64.encode([0])))]))
-            let answer = try await ask(
-                host, "/v3/maintenance/hash", .object([.init("revision", .string(String(revision)))]))
+            let question = JSONValue.object([.init("revision", .string(String(revision)))])
+            // Upstream before 3.5.10 does not know the first path; with nobody else writing the second tells the same.
+            let known = try? await ask(host, "/v3/maintenance/hashkv", question)
+            let answer = if let known { known } else { try await ask(host, "/v3/maintenance/hash", question) }
             let hash = answer["hash"]
             if let first, first.hash != hash {
                 throw Failure(description: "the data of \(first.name) and \(host.name) differs at revision \(revision)")

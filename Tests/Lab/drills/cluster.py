@@ -158,5 +158,5 @@ class Gateway:
         return {base64.b64decode(kv["key"]): (base64.b64decode(kv["value"]), int(kv["mod_revision"])) for kv in answer.get("kvs", [])}
 
     def hash(self, revision):
-        answer = self.post("/v3/maintenance/hash", {"revision": revision})
+        answer = self.post("/v3/maintenance/hashkv", {"revision": revision})
         return answer["hash"], answer.get("compact_revision", "0"), answer["header"]["cluster_id"]
