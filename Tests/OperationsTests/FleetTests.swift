@@ -121,7 +121,12 @@ import Testing
             #expect(text("n1/var/lib/covey-agent/main/journal").contains("move-leader \(record)"))
             #expect(try etcdctl("alarm", "disarm").status == 0)
 
-            let added = try etcdctl("member", "add", "ghost", "--learner", "--peer-urls", "https://127.0.0.9:9")
+            // Servers want their connections to be five seconds old before members change.
+            var added = try etcdctl("member", "add", "ghost", "--learner", "--peer-urls", "https://127.0.0.9:9")
+            for _ in 0..<120 where added.status != 0 && added.output.contains("unhealthy cluster") {
+                usleep(250_000)
+                added = try etcdctl("member", "add", "ghost", "--learner", "--peer-urls", "https://127.0.0.9:9")
+            }
             let words = added.output.split(separator: " ")
             let ghost = try #require(words.count > 1 && added.status == 0 ? String(words[1]) : nil, "\(added.output)")
             let haunted = covey("member", "replace", "n2", "n4", "--override", "ALARM", "--reason", "x")
