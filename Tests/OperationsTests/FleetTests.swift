@@ -123,9 +123,10 @@ import Testing
 
             // Servers want their connections to be five seconds old before members change.
             var added = try etcdctl("member", "add", "ghost", "--learner", "--peer-urls", "https://127.0.0.9:9")
-            for _ in 0..<120 where added.status != 0 && added.output.contains("unhealthy cluster") {
-                usleep(250_000)
+            _ = try eventually(seconds: 1) {
+                guard added.status != 0, added.output.contains("unhealthy cluster") else { return true }
                 added = try etcdctl("member", "add", "ghost", "--learner", "--peer-urls", "https://127.0.0.9:9")
+                return false
             }
             let words = added.output.split(separator: " ")
             let ghost = try #require(words.count > 1 && added.status == 0 ? String(words[1]) : nil, "\(added.output)")
