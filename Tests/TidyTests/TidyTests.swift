@@ -58,6 +58,14 @@ private func imports(_ line: Substring) -> String? {
         #expect(found == [])
     }
 
+    /// The thread sanitizer does not see the standard library's lock; System/Linux has one that it does, where it is needed.
+    @Test func `locks are those the thread sanitizer can see`() {
+        let mixed = (files("Sources") + files("Tests")).filter { file in
+            file.lines.contains("import Synchronization") && file.lines.contains { $0.contains("Mutex") }
+        }
+        #expect(mixed.map(\.path) == [])
+    }
+
     @Test func `no leftover markers`() {
         let markers = ["TO" + "DO", "FIX" + "ME", "XX" + "X:", "HA" + "CK:"]
         let found = ["Sources", "Tests"].flatMap { offenders($0, where: { line in markers.contains { line.contains($0) } }) }

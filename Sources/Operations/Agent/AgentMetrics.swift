@@ -5,7 +5,6 @@ import Flags
 import Foundations
 import Inventory
 import Linux
-import Synchronization
 import Telemetry
 import Wire
 

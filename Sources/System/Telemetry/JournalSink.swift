@@ -4,7 +4,6 @@
 import Foundations
 import Glibc
 import Linux
-import Synchronization
 
 package final class JournalSink: LogSink {
     package static let defaultSocket = "/run/systemd/journal/socket"
