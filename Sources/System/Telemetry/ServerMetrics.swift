@@ -2,7 +2,6 @@
 // spelling and bounds are etcd's, because alert rules and dashboards are written against them. A family with labels is
 // shown once a combination was touched; whoever counts on a hot path keeps the child.
 
-
 package final class ServerMetrics: Sendable {
     package let registry: MetricsRegistry
     package let server: ServerFamilies
