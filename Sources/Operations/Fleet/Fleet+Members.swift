@@ -12,8 +12,13 @@ extension Fleet {
     /// Performs the plan's steps in order. The plan was made from the same look, under the claim.
     func perform(_ plan: ChangePlan, _ held: Held, attestedDead: Set<String>) async throws(FleetFailure) {
         guard var ledger = plan.ledger else { throw FleetFailure(code: 3, text: "there is no ledger") }
-        let progress = Progress(events, held.operation.id, plan.steps.count)
+        let behind = plan.steps.compactMap { step in if case .roll(let name, _) = step.action { name } else { nil } }
+        // Before anything is changed: a program that is refused leaves everything as it was.
+        if !behind.isEmpty { try await stage(held, behind) }
+        let progress = Progress(events, held.operation.id, plan.steps.count - behind.count)
         for step in plan.steps {
+            // Members are restarted at the end, with lines of their own.
+            if case .roll = step.action { continue }
             let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
             try await progress.run(ChangePlan.words(step.action), text) { () async throws(FleetFailure) in
                 switch step.action {
@@ -24,9 +29,10 @@ extension Fleet {
                                 attestedDead.isEmpty || !attestedDead.contains($0)
                             })
                     try await self.certify(held, [name])
+                    try await self.stageAndActivate(held, [name])
                 case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
                 case .add(let name): ledger = try await self.add(name, ledger, held)
-                case .render: break
+                case .render, .roll: break
                 case .makeCluster: throw FleetFailure(code: 3, text: "a cluster that was made is not made again")
                 }
             }
@@ -34,6 +40,8 @@ extension Fleet {
         ledger.take(inventory)
         try await publish(ledger, held)
         _ = await distributeAuthorities(held)
+        guard plan.kind == .roll else { return }
+        try await rollingRestart(held, only: nil, among: behind)
     }
 
     /// Every host that answers gets the ledger and the files; a host that does not gets them with the next change.
