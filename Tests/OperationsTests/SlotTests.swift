@@ -296,6 +296,21 @@ private func program(_ folder: String, _ version: String = "1.2.3", padding: Str
         #expect(keeper.activeSlot("main") == nil)
     }
 
+    @Test func `a member is not started with a program that was changed, or from elsewhere`() throws {
+        try claim(1, "keys: {me: \"\(try PublicKeyText.text(key))\"}")
+        let name = try install(1, try program(folder + "/made"))
+        _ = try activate(1, name)
+        try keeper.guardProgram("main")
+        let slot = try #require(keeper.slots.slot(name))
+        try KeyFile.write([UInt8](repeating: 0x20, count: Int(slot.manifest.size)), to: keeper.slots.path(slot), mode: 0o755)
+        #expect(refusal { try keeper.guardProgram("main") }.contains("was changed"))
+        try keeper.pointLink(keeper.folders.program("main"), to: "/bin/true")
+        #expect(refusal { try keeper.guardProgram("main") }.contains("no version slot"))
+        let start = AgentPB.ControlRequest(header: header(1), verbs: [.start])
+        #expect(throws: GRPCStatus.self) { try keeper.control(start) }
+        #expect(backend.told.isEmpty)
+    }
+
     @Test func `the package's own program needs no signature, and must be what the inventory wants`() throws {
         keeper.packageProgram = try program(folder + "/usr", "2.0.0")
         try claim(1, "")

@@ -284,6 +284,7 @@ extension HostKeeper {
         switch verb {
         case .start, .restart:
             try guardIdentity(cluster)
+            try guardProgram(cluster)
             try perform { () throws(BackendError) in
                 if verb == .start { try backend.start(cluster) } else { try backend.restart(cluster) }
             }

@@ -458,6 +458,12 @@ struct FleetCommand {
                     host, "operation", false, "\(operation.id) has not ended", "covey op resume \(operation.id)",
                     warn: true)
             }
+            for slot in agent.slots where slot.isUsed {
+                add(host, "slot \(slot.name)", slot.problem.isEmpty, slot.problem, "covey restart \(host), with the right program")
+            }
+            add(
+                host, "slot.runs", agent.slot.isEmpty || agent.slot == agent.runningSlot || agent.unit?.active != "active",
+                "the member runs \(agent.runningSlot), and is started with \(agent.slot) next", "covey restart \(host)", warn: true)
             add(host, "audit", agent.auditDamage.isEmpty, agent.auditDamage, "covey audit --verify -f \(file.path)")
             if agent.isPaused { add(host, "paused", false, agent.pausedReason, "covey resume", warn: true) }
         }

@@ -37,7 +37,7 @@ extension Fleet {
     private func install(_ held: Held, _ host: String, _ sha256: String) async throws(FleetFailure) -> String {
         let answer: AgentPB.InstallSlotResponse = try await agents.call(
             host, RPC.Agent.installSlot,
-            AgentPB.InstallSlotRequest(header: held.header(cluster, "slot"), sha256: sha256), seconds: 60)
+            AgentPB.InstallSlotRequest(header: held.header(cluster, "slot"), sha256: sha256), seconds: 30)
         return answer.slot
     }
 
@@ -58,7 +58,7 @@ extension Fleet {
                 host, RPC.Agent.uploadArtifact,
                 AgentPB.UploadArtifactRequest(
                     header: held.header(cluster, "upload"), sha256: sha256, offset: offset,
-                    data: try artifact.read(at: offset, Self.pieceBytes)), seconds: 60)
+                    data: try artifact.read(at: offset, Self.pieceBytes)), seconds: 30)
             offset = answer.received
         }
         return try await install(held, host, sha256)
@@ -68,7 +68,7 @@ extension Fleet {
     func activate(_ held: Held, _ host: String, _ slot: String?) async throws(FleetFailure) {
         let _: AgentPB.StepResponse = try await agents.call(
             host, RPC.Agent.activateSlot,
-            AgentPB.ActivateSlotRequest(header: held.header(cluster, "activate"), slot: slot ?? ""), seconds: 60)
+            AgentPB.ActivateSlotRequest(header: held.header(cluster, "activate"), slot: slot ?? ""))
     }
 
     /// For members that have not been started yet.

@@ -221,6 +221,16 @@ extension HostKeeper {
         }
     }
 
+    /// Before a start: a program that was changed is not used, and nothing that was not installed here.
+    func guardProgram(_ cluster: String) throws(GRPCStatus) {
+        let target = linkTarget(folders.program(cluster))
+        guard !target.isEmpty else { return }
+        guard let name = slotName(target), let slot = slots.slot(name), slots.path(slot) == target else {
+            throw GRPCStatus(.failedPrecondition, "\(folders.program(cluster)) on \(host.name) is \(target), which is no version slot")
+        }
+        try perform { () throws(SlotFailure) in try slots.check(slot) }
+    }
+
     /// The unit says whether there is a link; before the first rendering there is no unit.
     private func renderUnit(_ cluster: String) throws(GRPCStatus) {
         guard backend.name == "systemd", let inventory = storedInventory(cluster) else { return }
