@@ -369,7 +369,6 @@ package enum ServerOptions {
         "proxy-read-timeout": "the v2 proxy is not available",
         "experimental-txn-mode-write-with-shared-buffer": "transactions read from one view of the store in any case",
         "experimental-stop-grpc-service-on-defrag": "defragmentation does not hold up requests",
-        "bootstrap-defrag-threshold-megabytes": "the store reuses its space; nothing is defragmented at start",
     ]
 
     private static let badOrigins: @Sendable (String) -> String? = { text in
