@@ -368,13 +368,19 @@ package final class Member {
 
     /// Once the store has outgrown its quota the cluster is told, by an alarm.
     package func raiseNoSpace() {
-        guard !quotaAlarmProposed else { return }
+        let own = identity.member.rawValue
+        guard !quotaAlarmProposed, !state.alarms.list(.nospace).contains(where: { $0.member == own }) else { return }
         quotaAlarmProposed = true
         var request = AlarmRequest()
         request.action = .activate
-        request.memberID = identity.member.rawValue
+        request.memberID = own
         request.alarm = .nospace
-        propose(RequestKind.alarm, request.encoded().rawSpan, .nobody)
+        propose(
+            RequestKind.alarm, request.encoded().rawSpan,
+            .body { [weak self] result in
+                // Lost with a leader: the next request that does not fit raises it again.
+                if case .failure = result { self?.quotaAlarmProposed = false }
+            })
     }
 
     func checkQuota() {

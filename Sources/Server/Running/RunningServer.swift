@@ -253,6 +253,8 @@ final class RunningServer {
             loop: loop, identity: member.identity, settings: transportSettings(), tlsServer: tls?.peers,
             tlsClient: tls?.toPeers, owner: member)
         self.transport = transport
+        // What goes wrong with another member; the same thing at most every half minute.
+        transport.report = { [weak self] in self?.log($0, $1, level: $0 == "peer became active" ? .info : .warn) }
         do throws(SystemError) {
             for url in configuration.listenPeerURLs {
                 try transport.listen("\(url)")
