@@ -158,7 +158,8 @@ let package = Package(
                 "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
             ]),
         tests(
-            "ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]
+            "ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "MVCC", "Foundations", "TestSupport"], data: true,
+            exclude: ["Replay"]
         ),
         tests(
             "PeerTests",

@@ -115,6 +115,8 @@ extension ClientAPI {
     }
 
     func hash(_ revision: Int64, _ done: @escaping (Result<StoreHash, GRPCStatus>) -> Void) {
+        // The hash that a compaction took stays the answer at its revision, after later compactions too.
+        if let remembered = state.kv.compactionHash(revision) { return done(.success(remembered)) }
         do throws(KeyValueError) {
             continueHash(try state.kv.beginHash(revision), state.kv, done)
         } catch { done(.failure(GRPCStatus(error))) }

@@ -110,6 +110,8 @@ package final class Member {
 
     // Proposals
     var proposals: [Proposal] = []
+    /// Others' proposals to remove this member while it leads: see `holdOwnRemoval`.
+    var heldRemovals: [Proposal] = []
     var waiters: PendingProposals<Waiter>
     var output: Bytes = []
     var compactionWaiters: [(revision: Int64, reply: Reply, answer: Bytes)] = []
@@ -306,6 +308,7 @@ package final class Member {
             metrics.proposalsFailed += 1
             respond(waiter.reply, .failure(timeoutReason(started: waiter.started)))
         }
+        releaseRemovals()
         if let first = proposals.first, now &- first.started > settings.requestTimeout {
             proposals.removeAll { now &- $0.started > settings.requestTimeout }
         }
@@ -365,13 +368,19 @@ package final class Member {
 
     /// Once the store has outgrown its quota the cluster is told, by an alarm.
     package func raiseNoSpace() {
-        guard !quotaAlarmProposed else { return }
+        let own = identity.member.rawValue
+        guard !quotaAlarmProposed, !state.alarms.list(.nospace).contains(where: { $0.member == own }) else { return }
         quotaAlarmProposed = true
         var request = AlarmRequest()
         request.action = .activate
-        request.memberID = identity.member.rawValue
+        request.memberID = own
         request.alarm = .nospace
-        propose(RequestKind.alarm, request.encoded().rawSpan, .nobody)
+        propose(
+            RequestKind.alarm, request.encoded().rawSpan,
+            .body { [weak self] result in
+                // Lost with a leader: the next request that does not fit raises it again.
+                if case .failure = result { self?.quotaAlarmProposed = false }
+            })
     }
 
     func checkQuota() {
@@ -411,7 +420,7 @@ package final class Member {
 
     /// Before a planned stop: somebody else leads, if somebody can. `done` is called when that is so, or after a while.
     package func handOver(_ done: @escaping () -> Void) {
-        guard raft.isLeader, !isAlone, !isStopped, let target = successor(of: identity.member) else { return done() }
+        guard raft.isLeader, !isAlone, !isStopped, !isExpelled, let target = successor(of: identity.member) else { return done() }
         report("leadership transfer starting", [("current-leader-member-id", "\(identity.member)"), ("transferee-member-id", "\(target)")])
         raft.transferLeader(to: target)
         loop.turnAgain()

@@ -61,8 +61,8 @@ final class RunningServer {
 
     /// What the member's parts report without saying how bad it is.
     private static let worrying: Set = [
-        "lost leader", "raised alarm", "found hash mismatch", "slow fdatasync", "peer became inactive", "failed auto compaction",
-        "apply request took too long", "failed to reach the peer URL",
+        "lost leader", "raised alarm", "found hash mismatch", CorruptionCheck.mismatch, CorruptionCheck.skipped, "slow fdatasync",
+        "peer became inactive", "failed auto compaction", "apply request took too long", "failed to reach the peer URL",
     ]
 
     /// A write that a full disk cut short is an "Input/output error" to the store: people are told what it really is.
@@ -234,6 +234,7 @@ final class RunningServer {
                     state.lease.persistCheckpoints = configuration.gates["LeaseCheckpointPersist"]
                     state.tokenTimeToLive = Nanoseconds(configuration.authTokenTTLSeconds) * .second
                     state.learnersMax = Int(configuration.learnersMax)
+                    state.remembersCompactionHashes = configuration.gates["CompactHashCheck"]
                 },
                 forceNewCluster: configuration.forceNewCluster, loop: loop, note: { log($0, [], level: .warn) })
         } catch { return refuse("\(error)") }
@@ -252,6 +253,8 @@ final class RunningServer {
             loop: loop, identity: member.identity, settings: transportSettings(), tlsServer: tls?.peers,
             tlsClient: tls?.toPeers, owner: member)
         self.transport = transport
+        // What goes wrong with another member; the same thing at most every half minute.
+        transport.report = { [weak self] in self?.log($0, $1, level: $0 == "peer became active" ? .info : .warn) }
         do throws(SystemError) {
             for url in configuration.listenPeerURLs {
                 try transport.listen("\(url)")
@@ -400,8 +403,10 @@ final class RunningServer {
     /// The cluster knows this member's name: clients may come.
     private func published() {
         guard !isServing, !isStopping, let api else { return }
-        let check = CorruptionCheck(api, interval: UInt64(max(0, configuration.corruptCheckInterval))) { [weak self] in
-            self?.log($0, $1)
+        let check = CorruptionCheck(api) { [weak self] in self?.log($0, $1) }
+        if configuration.corruptCheckInterval > 0 { check.compareStores(every: UInt64(configuration.corruptCheckInterval)) }
+        if configuration.gates["CompactHashCheck"] {
+            check.compareCompactions(every: UInt64(configuration.compactHashCheckInterval))
         }
         duties.append(check)
         guard configuration.gates["InitialCorruptCheck"] else { return serveClients() }
