@@ -12,6 +12,12 @@ import State
 import Wire
 
 extension Member {
+    /// How long commits take is shown by the metrics. The store may be another one since it was last asked for.
+    func watchCommits() {
+        guard let histogram = diskMetrics?.backendCommitDurationSeconds else { return }
+        store.observeCommits { histogram.observe(nanoseconds: $0) }
+    }
+
     func submitBatch(force: Bool) {
         guard state.hasBatch else { return }
         let operations = state.kv.batch.operations.count

@@ -64,7 +64,16 @@ package final class LMDBStore: OrderedStore, Sendable {
 
     package func submit(_ batch: StoreBatch) {
         committer.queuedBytes.add(batch.bytes.count, ordering: .relaxed)
-        committer.queue.push(batch)
+        committer.queue.push(.batch(batch))
+    }
+
+    /// Gives the room of free pages back to the file system, after what was submitted is committed. `done` is called on the
+    /// store's thread. Readers and whoever submits go on meanwhile.
+    package func defragment(_ done: @escaping @Sendable (StoreError?) -> Void) { committer.queue.push(.defragment(done)) }
+
+    /// Tells how long each commit took, in nanoseconds, on the store's thread.
+    package func observeCommits(_ observer: @escaping @Sendable (UInt64) -> Void) {
+        committer.commitObserver.withLock { $0 = observer }
     }
 
     /// Blocks until everything submitted is committed, or failed.
@@ -89,18 +98,26 @@ package final class LMDBStore: OrderedStore, Sendable {
 
 /// The store's thread.
 private final class Committer: Sendable {
-    let environment: Environment
-    let queue = BlockingQueue<StoreBatch>()
+    enum Work: Sendable {
+        case batch(StoreBatch)
+        case defragment(@Sendable (StoreError?) -> Void)
+    }
+
+    /// Replaced by the store's thread alone.
+    private let current: Mutex<Environment>
+    var environment: Environment { current.withLock { $0 } }
+    let queue = BlockingQueue<Work>()
     let queuedBytes = Atomic<Int>(0)
     let committed = Atomic<UInt64>(0)
     let allocated = Atomic<Int>(0)
     let used = Atomic<Int>(0)
     let failure = Mutex<StoreError?>(nil)
+    let commitObserver = Mutex<(@Sendable (UInt64) -> Void)?>(nil)
     private let options: StoreOptions
     private let completion: LMDBStore.Completion
 
     init(_ environment: Environment, _ options: StoreOptions, _ completion: @escaping LMDBStore.Completion) {
-        self.environment = environment
+        current = Mutex(environment)
         self.options = options
         self.completion = completion
     }
@@ -115,13 +132,41 @@ private final class Committer: Sendable {
     }
 
     func run() {
-        while let batches = queue.takeAll() {
-            var rest = batches[...]
-            while !rest.isEmpty {
-                let group = rest.prefix(groupCount(rest))
-                rest = rest.dropFirst(group.count)
-                finish(group)
+        while let work = queue.takeAll() {
+            var batches: [StoreBatch] = []
+            for item in work {
+                switch item {
+                case .batch(let batch): batches.append(batch)
+                case .defragment(let done):
+                    commitAll(batches)
+                    batches = []
+                    done(defragment())
+                }
             }
+            commitAll(batches)
+        }
+    }
+
+    private func commitAll(_ batches: [StoreBatch]) {
+        var rest = batches[...]
+        while !rest.isEmpty {
+            let group = rest.prefix(groupCount(rest))
+            rest = rest.dropFirst(group.count)
+            finish(group)
+        }
+    }
+
+    private func defragment() -> StoreError? {
+        if let failure = failure.withLock({ $0 }) { return failure }
+        var isReplaced = false
+        do throws(StoreError) {
+            let new = try environment.defragmented(&isReplaced)
+            current.withLock { $0 = new }
+            noteSizes()
+            return nil
+        } catch {
+            if isReplaced { failure.withLock { $0 = error } }
+            return error
         }
     }
 
@@ -181,8 +226,11 @@ private final class Committer: Sendable {
             unsafe mdb_txn_abort(txn)
             return errno
         }
+        let start = Clock.monotonic()
         let code = unsafe mdb_txn_commit(txn)
         if code == MDB_SUCCESS {
+            let took = Clock.monotonic() - start
+            commitObserver.withLock { $0 }?(took)
             used.store(size, ordering: .relaxed)
             if case .fail(let errno) = Failpoint.storeCommitted.hit() { return errno }
         }
