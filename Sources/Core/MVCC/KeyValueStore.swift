@@ -26,6 +26,18 @@ package enum KeyValueError: Error, Equatable, Sendable {
     case leaseNotFound
 }
 
+package struct OperationCounts: Sendable {
+    package var ranges: UInt64 = 0
+    package var puts: UInt64 = 0
+    /// Of keys and values.
+    package var putBytes: UInt64 = 0
+    package var deletes: UInt64 = 0
+    /// Transactions of more than one operation.
+    package var transactions: UInt64 = 0
+
+    var sum: UInt64 { ranges + puts + deletes }
+}
+
 package final class KeyValueStore {
     /// One change of the last write transaction. Its bytes are in the current batch: see `withChange`.
     package struct Change {
@@ -77,6 +89,9 @@ package final class KeyValueStore {
     package internal(set) var rememberedHashes: [StoreHash] = []
 
     let store: any OrderedStore
+    /// What was asked since the start, for metrics: operations, not keys.
+    package var operations = OperationCounts()
+    var operationsBefore: UInt64 = 0
     let index = KeyIndex()
     var pending = PendingRevisions()
     private var turnView: (any StoreView)?

@@ -13,6 +13,12 @@ import State
 import Wire
 
 extension Member {
+    /// How long commits take is shown by the metrics. The store may be another one since it was last asked for.
+    func watchCommits() {
+        guard let histogram = diskMetrics?.backendCommitDurationSeconds else { return }
+        store.observeCommits { histogram.observe(nanoseconds: $0) }
+    }
+
     func submitBatch(force: Bool) {
         guard state.hasBatch else { return }
         let operations = state.kv.batch.operations.count
@@ -65,7 +71,7 @@ extension Member {
     package func giveBackSpace(_ done: @escaping (Result<Void, StoreError>) -> Void) {
         report(
             "starting defragment",
-            [("current-db-size", "\(store.allocatedBytes)"), ("current-db-size-in-use", "\(store.usedBytes)")])
+            [("current-db-size-bytes", "\(store.allocatedBytes)"), ("current-db-size-in-use-bytes", "\(store.usedBytes)")])
         let started = loop.now
         metrics.defragmentsUnderWay += 1
         let mailbox = loop.mailbox
@@ -75,7 +81,12 @@ extension Member {
             diskMetrics?.backendDefragDurationSeconds.observe(nanoseconds: loop.now &- started)
             switch result {
             case .success(let bytes):
-                report("finished defragment", [("freed-bytes", "\(bytes)"), ("took", "\((loop.now &- started) / 1_000_000)ms")])
+                report(
+                    "finished defragment",
+                    [
+                        ("current-db-size-bytes", "\(store.allocatedBytes)"), ("current-db-size-bytes-diff", "\(-bytes)"),
+                        ("took", "\((loop.now &- started) / 1_000_000)ms"),
+                    ])
                 done(.success(()))
             case .failure(.failed(_, _, EOPNOTSUPP)):
                 // Nothing is lost by it: the store uses its free pages again.
