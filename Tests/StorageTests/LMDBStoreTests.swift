@@ -54,40 +54,6 @@ import Testing
         #expect(text(store.view().value(.key, bytes("a"))) == "new")
     }
 
-    @Test func `defragmentation gives free pages back, and nobody notices`() throws {
-        let value = [UInt8](repeating: 7, count: 3000)
-        do {
-            let store = try made()
-            var batch = StoreBatch(number: 1)
-            for i in 0..<2000 { batch.put(.key, [UInt8(i / 256), UInt8(i % 256)], value) }
-            store.submit(batch)
-            store.waitUntilCommitted()
-            let before = store.view()
-            batch = StoreBatch(number: 2)
-            for i in 0..<1990 { batch.delete(.key, [UInt8(i / 256), UInt8(i % 256)]) }
-            store.submit(batch)
-            let failed = Mutex<[String]>([])
-            store.defragment { error in if let error { failed.withLock { $0.append("\(error)") } } }
-            batch = StoreBatch(number: 3)
-            batch.put(.key, bytes("after"), bytes("1"))
-            store.submit(batch)
-            store.waitUntilCommitted()
-            #expect(failed.withLock { $0 } == [])
-            #expect(before.count(.key) == 2000)
-            #expect(store.view().count(.key) == 11)
-            #expect(store.allocatedBytes < 200_000, "\(store.allocatedBytes)")
-            #expect(store.usedBytes <= store.allocatedBytes)
-            // Once more, with nothing to gain, and a reader of each file.
-            store.defragment { _ in }
-            store.waitUntilCommitted()
-            #expect(before.count(.key) == 2000)
-        }
-        let store = try LMDBStore.open(place("store"))
-        #expect(store.view().count(.key) == 11)
-        #expect(text(store.view().value(.key, bytes("after"))) == "1")
-        #expect(store.allocatedBytes < 200_000)
-    }
-
     @Test func `scans are ordered, bounded, and may be nested`() throws {
         let store = try made()
         var batch = StoreBatch(number: 1)

@@ -4,40 +4,9 @@ import Connections
 import Foundations
 import GRPC
 import LMDBStore
-import Linux
 import MVCC
 import State
 import Wire
-
-extension ClientAPI {
-    /// The store copies itself on its own thread; the member goes on.
-    private func defragment(_ reply: Reply) {
-        let started = Clock.monotonic()
-        let before = member.store.allocatedBytes
-        member.report("starting defragment", [("current-db-size-bytes", "\(before)")])
-        member.diskMetrics?.defragInflight.set(1.0)
-        member.submitBatch(force: true)
-        let mailbox = member.loop.mailbox
-        let box = LoopBound { [weak self] (failure: StoreError?) in
-            guard let self else { return }
-            let took = Clock.monotonic() - started
-            member.diskMetrics?.defragInflight.set(0.0)
-            member.diskMetrics?.backendDefragDurationSeconds.observe(nanoseconds: took)
-            if let failure {
-                member.warn("failed to defragment", [("error", "\(failure)")])
-                return member.respond(reply, .failure(GRPCStatus(.unknown, "\(failure)")))
-            }
-            member.report(
-                "finished defragment",
-                [
-                    ("previous-db-size-bytes", "\(before)"), ("current-db-size-bytes", "\(member.store.allocatedBytes)"),
-                    ("took", "\(took / 1_000_000)ms"),
-                ])
-            answer(reply, DefragmentResponse())
-        }
-        member.store.defragment { failure in mailbox.post { box.value(failure) } }
-    }
-}
 
 extension ClientAPI {
     func addMaintenance() {
@@ -59,8 +28,9 @@ extension ClientAPI {
         }
         add("/etcdserverpb.Maintenance/Defragment", DefragmentRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in
+            // The store reuses its pages by itself: there is nothing to pause for.
             _ = try requireAdmin(caller)
-            defragment(reply)
+            answer(reply, DefragmentResponse())
         }
         add("/etcdserverpb.Maintenance/Hash", HashRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in

@@ -67,7 +67,6 @@ extension ServerConfiguration {
         autoCompaction = AutoCompaction(mode: mode, retentionText: values.text("auto-compaction-retention"))
         discovery = ServerConfiguration.discovery(values, list("discovery-endpoints"))
         forceNewCluster = values.bool("force-new-cluster")
-        bootstrapDefragMegabytes = Int(min(values.unsigned("bootstrap-defrag-threshold-megabytes"), 1 << 40))
 
         clientTLS = TLS(
             certFile: values.text("cert-file"), keyFile: values.text("key-file"),

@@ -11,7 +11,6 @@ import Foundations
 import GRPC
 import Glibc
 import HTTP1
-import LMDBStore
 import Linux
 import Passwords
 import Raft
@@ -241,7 +240,6 @@ final class RunningServer {
         } catch { return refuse("\(error)") }
         self.member = member
         member.report = { [weak self] in self?.log($0, $1) }
-        if configuration.bootstrapDefragMegabytes > 0 { defragment(member.store) }
         member.warn = { [weak self] in self?.log($0, $1, level: .warn) }
         member.onHalt = { [weak self] reason in self?.fail("the member stops: \(reason)") }
         member.onRemoved = { [weak self] reason in
@@ -272,24 +270,6 @@ final class RunningServer {
         duties.append(publication)
         publication.start()
         return true
-    }
-
-    /// Before anything is served: nobody waits for it but the start.
-    private func defragment(_ store: LMDBStore) {
-        let (size, used) = (store.allocatedBytes, store.usedBytes)
-        let threshold = configuration.bootstrapDefragMegabytes << 20
-        let sizes = [
-            ("current-db-size-bytes", "\(size)"), ("current-db-size-in-use-bytes", "\(used)"),
-            ("experimental-bootstrap-defrag-threshold-bytes", "\(threshold)"),
-        ]
-        guard size - used >= threshold else { return log("Skipping defragmentation", sizes) }
-        log("starting defragment", sizes)
-        let logger = logger
-        store.defragment { failure in
-            if let failure { logger.warn("failed to defragment", ["error": .text("\(failure)")]) }
-        }
-        store.waitUntilCommitted()
-        log("finished defragment", [("current-db-size-bytes", "\(store.allocatedBytes)")])
     }
 
     private func memberSettings() -> Member.Settings {

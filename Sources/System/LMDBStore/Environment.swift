@@ -26,7 +26,6 @@ package struct StoreOptions: Sendable {
     static let format = "1"
     private static let formatKey = "covey.format"
     static let dataFile = "data.mdb"
-    static let lockFile = "lock.mdb"
 
     let path: String
     @safe let handle: OpaquePointer
@@ -40,9 +39,9 @@ package struct StoreOptions: Sendable {
     }
     private let gate: Mutex<Gate>
 
-    /// Opens, or with `creating` makes, the environment in a folder that exists. `shownAs`: where it will be.
-    init(_ path: String, shownAs place: String? = nil, mapBytes: Int, creating: Bool, flags: UInt32 = 0) throws(StoreError) {
-        self.path = place ?? path
+    /// Opens, or with `creating` makes, the environment in a folder that exists.
+    init(_ path: String, mapBytes: Int, creating: Bool, flags: UInt32 = 0) throws(StoreError) {
+        self.path = path
         let file = path + "/" + Environment.dataFile
         if !creating { try Environment.checkFile(file) }
         var made: OpaquePointer?

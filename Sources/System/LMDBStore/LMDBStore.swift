@@ -64,12 +64,8 @@ package final class LMDBStore: OrderedStore, Sendable {
 
     package func submit(_ batch: StoreBatch) {
         committer.queuedBytes.add(batch.bytes.count, ordering: .relaxed)
-        committer.queue.push(.batch(batch))
+        committer.queue.push(batch)
     }
-
-    /// Gives the room of free pages back to the file system, after what was submitted is committed. `done` is called on the
-    /// store's thread. Readers and whoever submits go on meanwhile.
-    package func defragment(_ done: @escaping @Sendable (StoreError?) -> Void) { committer.queue.push(.defragment(done)) }
 
     /// Tells how long each commit took, in nanoseconds, on the store's thread.
     package func observeCommits(_ observer: @escaping @Sendable (UInt64) -> Void) {
@@ -98,15 +94,8 @@ package final class LMDBStore: OrderedStore, Sendable {
 
 /// The store's thread.
 private final class Committer: Sendable {
-    enum Work: Sendable {
-        case batch(StoreBatch)
-        case defragment(@Sendable (StoreError?) -> Void)
-    }
-
-    /// Replaced by the store's thread alone.
-    private let current: Mutex<Environment>
-    var environment: Environment { current.withLock { $0 } }
-    let queue = BlockingQueue<Work>()
+    let environment: Environment
+    let queue = BlockingQueue<StoreBatch>()
     let queuedBytes = Atomic<Int>(0)
     let committed = Atomic<UInt64>(0)
     let allocated = Atomic<Int>(0)
@@ -117,7 +106,7 @@ private final class Committer: Sendable {
     private let completion: LMDBStore.Completion
 
     init(_ environment: Environment, _ options: StoreOptions, _ completion: @escaping LMDBStore.Completion) {
-        current = Mutex(environment)
+        self.environment = environment
         self.options = options
         self.completion = completion
     }
@@ -132,41 +121,13 @@ private final class Committer: Sendable {
     }
 
     func run() {
-        while let work = queue.takeAll() {
-            var batches: [StoreBatch] = []
-            for item in work {
-                switch item {
-                case .batch(let batch): batches.append(batch)
-                case .defragment(let done):
-                    commitAll(batches)
-                    batches = []
-                    done(defragment())
-                }
+        while let batches = queue.takeAll() {
+            var rest = batches[...]
+            while !rest.isEmpty {
+                let group = rest.prefix(groupCount(rest))
+                rest = rest.dropFirst(group.count)
+                finish(group)
             }
-            commitAll(batches)
-        }
-    }
-
-    private func commitAll(_ batches: [StoreBatch]) {
-        var rest = batches[...]
-        while !rest.isEmpty {
-            let group = rest.prefix(groupCount(rest))
-            rest = rest.dropFirst(group.count)
-            finish(group)
-        }
-    }
-
-    private func defragment() -> StoreError? {
-        if let failure = failure.withLock({ $0 }) { return failure }
-        var isReplaced = false
-        do throws(StoreError) {
-            let new = try environment.defragmented(&isReplaced)
-            current.withLock { $0 = new }
-            noteSizes()
-            return nil
-        } catch {
-            if isReplaced { failure.withLock { $0 = error } }
-            return error
         }
     }
 
