@@ -106,7 +106,7 @@ package final class KeyValueStore {
     var isRestored = false
 
     // Room that is used again: empty between calls.
-    var revisionKey: [UInt8] = []
+    private var revisionKey = [UInt8](repeating: 0, count: RevisionKey.putCount)
     var scratch: [UInt8] = []
     var refs: [KeyIndex.Ref] = []
 
@@ -187,8 +187,7 @@ package final class KeyValueStore {
     }
 
     private func fetch(_ revision: Revision, _ body: (RawSpan) -> Void) {
-        revisionKey.removeAll(keepingCapacity: true)
-        RevisionKey.append(revision, isTombstone: false, to: &revisionKey)
+        RevisionKey.write(revision, over: &revisionKey)
         // A local name, so that the call does not hold on to our field.
         let key = revisionKey
         var isFound = false

@@ -4,6 +4,7 @@
 import DiskLog
 import FileFormats
 import Foundations
+import Glibc
 import LMDBStore
 import Linux
 import MVCC
@@ -62,6 +63,38 @@ extension Member {
         if raft.isApplyPaused && !store.isBacklogged { raft.isApplyPaused = false }
         forgetEntries()
         snapshotIfDue()
+    }
+
+    // MARK: Giving space back
+
+    /// What free pages take goes back to the file system, beside everything else: nothing waits for it.
+    package func giveBackSpace(_ done: @escaping (Result<Void, StoreError>) -> Void) {
+        report(
+            "starting defragment",
+            [("current-db-size", "\(store.allocatedBytes)"), ("current-db-size-in-use", "\(store.usedBytes)")])
+        let started = loop.now
+        metrics.defragmentsUnderWay += 1
+        let mailbox = loop.mailbox
+        let box = LoopBound<(Result<Int, StoreError>) -> Void> { [weak self] result in
+            guard let self else { return }
+            metrics.defragmentsUnderWay -= 1
+            diskMetrics?.backendDefragDurationSeconds.observe(nanoseconds: loop.now &- started)
+            switch result {
+            case .success(let bytes):
+                report("finished defragment", [("freed-bytes", "\(bytes)"), ("took", "\((loop.now &- started) / 1_000_000)ms")])
+                done(.success(()))
+            case .failure(.failed(_, _, EOPNOTSUPP)):
+                // Nothing is lost by it: the store uses its free pages again.
+                warn("the file system takes no space back from within a file; free pages are kept and used again", [])
+                done(.success(()))
+            case .failure(let error):
+                warn("failed to defragment", [("error", "\(error)")])
+                done(.failure(error))
+            }
+        }
+        // What was deleted just now is free only once the store has it.
+        submitBatch(force: true)
+        store.giveBackSpace { result in mailbox.post { box.value(result) } }
     }
 
     // MARK: Shortening the log

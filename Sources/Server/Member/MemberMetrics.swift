@@ -11,4 +11,5 @@ package struct MemberMetrics {
     package var leaderChanges: UInt64 = 0
     package var readIndexesFailed: UInt64 = 0
     package var slowReadIndexes: UInt64 = 0
+    package var defragmentsUnderWay = 0
 }

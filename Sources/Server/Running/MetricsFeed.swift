@@ -105,6 +105,7 @@ final class MetricsFeed {
         advance(server.healthFailures, to: health.failures)
         metrics.mvcc.dbTotalSizeInBytes.set(member.store.allocatedBytes)
         metrics.mvcc.dbTotalSizeInUseInBytes.set(member.store.usedBytes)
+        metrics.disk.defragInflight.set(member.metrics.defragmentsUnderWay > 0 ? 1 : 0)
         let debugging = metrics.debugging
         debugging.mvccCurrentRevision.set(state.kv.currentRevision)
         debugging.mvccCompactRevision.set(state.kv.compactedRevision)

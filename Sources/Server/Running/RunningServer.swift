@@ -421,9 +421,22 @@ final class RunningServer {
         }
     }
 
+    private func defragmentAtStart(_ member: Member) {
+        let threshold = configuration.bootstrapDefragThresholdMegabytes
+        guard threshold > 0 else { return }
+        let free = member.store.allocatedBytes - member.store.usedBytes
+        guard UInt64(free) >> 20 >= threshold else {
+            return logger.info(
+                "Skipping defragmentation",
+                ["current-db-size-free-bytes": .integer(free), "threshold-megabytes": .unsigned(threshold)])
+        }
+        member.giveBackSpace { _ in }
+    }
+
     private func serveClients() {
         guard !isServing, !isStopping, let member else { return }
         isServing = true
+        defragmentAtStart(member)
         log(
             "published local member to cluster through raft",
             [
