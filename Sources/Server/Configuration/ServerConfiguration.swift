@@ -97,7 +97,6 @@ package struct ServerConfiguration: Sendable {
     package var autoCompaction: AutoCompaction
     package var discovery: Discovery
     package var forceNewCluster: Bool
-    /// So much must be free at the start for the store to be defragmented then; 0: never.
 
     // Security
     package var clientTLS: TLS

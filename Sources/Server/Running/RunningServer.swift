@@ -11,7 +11,6 @@ import Foundations
 import GRPC
 import Glibc
 import HTTP1
-import LMDBStore
 import Linux
 import Passwords
 import Raft
