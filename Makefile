@@ -62,9 +62,7 @@ fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
 	Tests/Fuzz/run.sh $(or $(SECONDS_EACH),60)
 
 soak: release ## clusters under faults, mixed ones too: make soak SECONDS=1800 SEED=1
-	.deps/venv/bin/python Tests/ClusterTests/Replay/faults.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
-	.deps/venv/bin/python Tests/ClusterTests/Replay/partitions.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
-	.deps/venv/bin/python Tests/ClusterTests/Replay/mixed.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED)) all_kinds_under_load
+	.deps/venv/bin/python Tests/ClusterTests/Replay/soak.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
 
 sanitize: deps ## the tests under address and thread sanitizer
 	Tests/sanitize.sh

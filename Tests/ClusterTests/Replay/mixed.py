@@ -223,6 +223,7 @@ def all_kinds_under_load(stage):
             victim = stage.random.choice(list(c))
             what = stage.random.choice(("kill", "stop", "lead"))
             faults += 1
+            stage.tally.faults[what] += 1
             if what == "lead":
                 try:
                     c.lead(victim)
@@ -252,6 +253,7 @@ def all_kinds_under_load(stage):
         same_users(c)
         if stage.programs.seconds:
             print("so far %s, faults %d, refused %s" % (dict(total), faults, dict(problems.most_common(6))), flush=True)
+    stage.tally.operations += sum(total.values())
     expect(total["transaction"] > 50 and total["compact"] > 2 and total["lease"] > 10, "the load did little: %s" % total)
     return "HashKV alike at %d revisions after %s, %d faults" % (compared, dict(total), faults)
 
