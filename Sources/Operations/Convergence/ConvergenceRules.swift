@@ -183,9 +183,10 @@ struct ConvergenceRules: Sendable {
             return .needsOperator(
                 "generation \(inventory.generation) of \(path) \(than): write a generation above \(inEffect), or covey apply")
         }
+        let byHand = coming.map { "without \($0)" } + leaving.map { "with \($0)" }
         if open == nil && isInEffect && (!leaving.isEmpty || !coming.isEmpty) {
             return .settled(
-                "\(ConvergenceNews.inEffect); members were changed by hand since: \((leaving + coming).joined(separator: ", "))")
+                "\(ConvergenceNews.inEffect); members were changed by hand since: \(byHand.joined(separator: ", "))")
         }
         guard leaving.isEmpty else {
             return .needsOperator(

@@ -56,14 +56,18 @@ struct HostInventory: Sendable {
         guard seen != stamp else { return false }
         // Taken before it is read: a change in between is seen the next time.
         stamp = seen
-        state = Self.read(path)
+        // Whoever can write it decides what runs here.
+        if status.st_uid != 0 && status.st_uid != geteuid() {
+            state = .broken(["\(path): error: it is neither root's nor the agent's; run: chown root \(path)"])
+        } else {
+            state = Self.read(path)
+        }
         return true
     }
 
     private static func read(_ path: String) -> State {
         let file: KeyFile.Contents
         do throws(PKIError) { file = try KeyFile.read(path) } catch { return .broken(["\(path): error: \(error)"]) }
-        // Whoever can write it decides what runs here.
         guard file.mode & 0o022 == 0 else {
             return .broken(["\(path): error: others than its owner may write it; run: chmod go-w \(path)"])
         }
