@@ -22,6 +22,8 @@ struct ChangePlan: Sendable, Equatable {
         case remove(String, isDead: Bool)
         case makeCluster([String])
         case render
+        /// Members whose settings have changed, one by one.
+        case restart
     }
 
     struct Step: Sendable, Equatable {
@@ -57,6 +59,8 @@ struct ChangePlan: Sendable, Equatable {
         var inventoryDigest = ""
         /// Its server is down, disabled and masked, by its agent's word.
         var isFenced = false
+        /// Its server began with other settings than those on disk.
+        var needsRestart = false
     }
 
     struct Wish: Sendable, Equatable {
@@ -190,9 +194,26 @@ struct ChangePlan: Sendable, Equatable {
             return host.inventoryDigest != wish.inventory.digest.hex || host.ledger != ledger
         }
         let count = ledger.members.count
-        guard stale else { return ChangePlan(kind: .nothing, ledger: ledger) }
-        let step = Step(action: .render, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: ["NOOP"])
-        return ChangePlan(kind: .refresh, steps: [step], ledger: ledger)
+        let mayRestart = count > 1 && changesSettings(wish, ledger, seen)
+        guard stale || mayRestart else { return ChangePlan(kind: .nothing, ledger: ledger) }
+        var plan = ChangePlan(kind: .refresh, ledger: ledger)
+        plan.steps.append(Step(action: .render, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: ["NOOP"]))
+        if mayRestart { plan.steps.append(restart(count)) }
+        return plan
+    }
+
+    /// Some server may have to be restarted for it; which, their agents tell when they have written the files.
+    private static func changesSettings(_ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]) -> Bool {
+        ledger.members.contains { member in
+            guard let host = seen[member.name], host.hasAgent else { return false }
+            return host.needsRestart
+                || !host.inventoryDigest.isEmpty && host.inventoryDigest != wish.inventory.digest.hex
+        }
+    }
+
+    private static func restart(_ count: Int) -> Step {
+        Step(
+            action: .restart, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: Gate.rolling.map(\.rawValue))
     }
 
     private static func members(
@@ -271,6 +292,7 @@ struct ChangePlan: Sendable, Equatable {
             }
             step(.remove(name, isDead: false), oneWay: true, ["QUORUM", "MEMBERS", "CAUGHTUP"])
         }
+        if count > 1 && changesSettings(wish, ledger, seen) { plan.steps.append(restart(count)) }
         return plan
     }
 }
@@ -289,6 +311,7 @@ extension ChangePlan {
         case .remove(let name, let isDead): "remove \(name)\(isDead ? " (dead)" : "")"
         case .makeCluster(let names): "make the cluster of \(names.joined(separator: ", "))"
         case .render: "give every host the inventory and the ledger"
+        case .restart: "restart, one by one, members whose settings have changed"
         }
     }
 

@@ -12,8 +12,10 @@ extension Fleet {
     /// Performs the plan's steps in order. The plan was made from the same look, under the claim.
     func perform(_ plan: ChangePlan, _ held: Held, attestedDead: Set<String>) async throws(FleetFailure) {
         guard var ledger = plan.ledger else { throw FleetFailure(code: 3, text: "there is no ledger") }
-        let progress = Progress(events, held.operation.id, plan.steps.count)
-        for step in plan.steps {
+        // Restarts come last, with a line for each member.
+        let steps = plan.steps.filter { $0.action != .restart }
+        let progress = Progress(events, held.operation.id, steps.count)
+        for step in steps {
             let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
             try await progress.run(ChangePlan.words(step.action), text) { () async throws(FleetFailure) in
                 switch step.action {
@@ -26,7 +28,7 @@ extension Fleet {
                     try await self.certify(held, [name])
                 case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
                 case .add(let name): ledger = try await self.add(name, ledger, held)
-                case .render: break
+                case .render, .restart: break
                 case .makeCluster: throw FleetFailure(code: 3, text: "a cluster that was made is not made again")
                 }
             }
@@ -34,6 +36,7 @@ extension Fleet {
         ledger.take(inventory)
         try await publish(ledger, held)
         _ = await distributeAuthorities(held)
+        if plan.steps.contains(where: { $0.action == .restart }) { try await restartChanged(held, ledger) }
     }
 
     /// Every host that answers gets the ledger and the files; a host that does not gets them with the next change.

@@ -112,6 +112,8 @@ struct ClusterReport: Sendable, Equatable {
         var isBlind = false
         /// What makes the cluster as the inventory says.
         var applyCommand = "covey up"
+        /// What agents make of the files put on their hosts.
+        var news: [String] = []
         var observed: UInt64?
     }
 
@@ -147,6 +149,7 @@ struct ClusterReport: Sendable, Equatable {
         for row in rows where row.isMember && evidence.certificates != nil {
             if !evidence.silentAgents.contains(row.host.name) { judgeCertificate(row, inventory) }
         }
+        notes += evidence.news
         for host in evidence.silentAgents.sorted() { notes.append("the agent of \(host) does not answer") }
         if evidence.isBlind && rows.allSatisfy({ $0.view?.facts == nil || $0.age != nil }) {
             worsen(.unknown, "no member and no agent answers: perhaps it is this machine that is cut off")

@@ -496,6 +496,68 @@ package enum AgentPB {
             ])
     }
 
+    /// What a host makes of the inventory file that was put on it.
+    package struct FileState: WireMessage {
+        package var path: String = ""
+        package var digest: String = ""
+        package var generation: Int64 = 0
+        package var problem: String = ""
+        package var news: String = ""
+        package var needsOperator: Bool = false
+        package var isConducting: Bool = false
+
+        package init() {}
+        package init(
+            path: String = "", digest: String = "", generation: Int64 = 0, problem: String = "", news: String = "",
+            needsOperator: Bool = false, isConducting: Bool = false
+        ) {
+            self.path = path
+            self.digest = digest
+            self.generation = generation
+            self.problem = problem
+            self.news = news
+            self.needsOperator = needsOperator
+            self.isConducting = isConducting
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&path)
+                case 2: try reader.read(&digest)
+                case 3: try reader.read(&generation)
+                case 4: try reader.read(&problem)
+                case 5: try reader.read(&news)
+                case 6: try reader.read(&needsOperator)
+                case 7: try reader.read(&isConducting)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(7, isConducting)
+            writer.field(6, needsOperator)
+            writer.field(5, news)
+            writer.field(4, problem)
+            writer.field(3, generation)
+            writer.field(2, digest)
+            writer.field(1, path)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.FileState",
+            [
+                FieldDescriptor(1, "path", .string),
+                FieldDescriptor(2, "digest", .string),
+                FieldDescriptor(3, "generation", .int64),
+                FieldDescriptor(4, "problem", .string),
+                FieldDescriptor(5, "news", .string),
+                FieldDescriptor(6, "needs_operator", .bool),
+                FieldDescriptor(7, "is_conducting", .bool),
+            ])
+    }
+
     package struct ObserveResponse: WireMessage {
         package var host: String = ""
         package var ledger: String = ""
@@ -515,6 +577,10 @@ package enum AgentPB {
         package var authorities: [AgentPB.CertificateState] = []
         package var renewal: String = ""
         package var engine: String = ""
+        package var file: AgentPB.FileState? = nil
+        package var inventoryGeneration: Int64 = 0
+        package var needsRestart: Bool = false
+        package var hadLedger: Bool = false
 
         package init() {}
         package init(
@@ -522,7 +588,8 @@ package enum AgentPB {
             certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0, operation: AgentPB.Operation? = nil, isPaused: Bool = false,
             pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
             wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = "",
-            engine: String = ""
+            engine: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
+            hadLedger: Bool = false
         ) {
             self.host = host
             self.ledger = ledger
@@ -542,6 +609,10 @@ package enum AgentPB {
             self.authorities = authorities
             self.renewal = renewal
             self.engine = engine
+            self.file = file
+            self.inventoryGeneration = inventoryGeneration
+            self.needsRestart = needsRestart
+            self.hadLedger = hadLedger
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -565,12 +636,20 @@ package enum AgentPB {
                 case 30: try reader.read(&authorities)
                 case 31: try reader.read(&renewal)
                 case 40: try reader.read(&engine)
+                case 60: try reader.read(&file)
+                case 61: try reader.read(&inventoryGeneration)
+                case 62: try reader.read(&needsRestart)
+                case 63: try reader.read(&hadLedger)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(63, hadLedger)
+            writer.field(62, needsRestart)
+            writer.field(61, inventoryGeneration)
+            writer.field(60, file)
             writer.field(40, engine)
             writer.field(31, renewal)
             writer.field(30, authorities)
@@ -612,6 +691,10 @@ package enum AgentPB {
                 FieldDescriptor(30, "authorities", .message({ AgentPB.CertificateState.descriptor }), .repeated),
                 FieldDescriptor(31, "renewal", .string),
                 FieldDescriptor(40, "engine", .string),
+                FieldDescriptor(60, "file", .message({ AgentPB.FileState.descriptor }), .explicit),
+                FieldDescriptor(61, "inventory_generation", .int64),
+                FieldDescriptor(62, "needs_restart", .bool),
+                FieldDescriptor(63, "had_ledger", .bool),
             ])
     }
 
@@ -950,6 +1033,36 @@ package enum AgentPB {
             ])
     }
 
+    package struct ObtainCertificatesRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil
+        ) {
+            self.header = header
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ObtainCertificatesRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit)
+            ])
+    }
+
     package struct RenderRequest: WireMessage {
         package var header: AgentPB.StepHeader? = nil
         package var inventory: String = ""
@@ -1241,31 +1354,36 @@ package enum AgentPB {
 
     package struct IssueCertificatesResponse: WireMessage {
         package var certificates: [AgentPB.CertificateFile] = []
+        package var authorities: [AgentPB.CertificateFile] = []
 
         package init() {}
         package init(
-            certificates: [AgentPB.CertificateFile] = []
+            certificates: [AgentPB.CertificateFile] = [], authorities: [AgentPB.CertificateFile] = []
         ) {
             self.certificates = certificates
+            self.authorities = authorities
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
             while let field = try reader.nextField() {
                 switch field {
                 case 1: try reader.read(&certificates)
+                case 2: try reader.read(&authorities)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(2, authorities)
             writer.field(1, certificates)
         }
 
         package static let descriptor: MessageDescriptor = MessageDescriptor(
             "coveyagentpb.IssueCertificatesResponse",
             [
-                FieldDescriptor(1, "certificates", .message({ AgentPB.CertificateFile.descriptor }), .repeated)
+                FieldDescriptor(1, "certificates", .message({ AgentPB.CertificateFile.descriptor }), .repeated),
+                FieldDescriptor(2, "authorities", .message({ AgentPB.CertificateFile.descriptor }), .repeated),
             ])
     }
 
@@ -1308,14 +1426,16 @@ package enum AgentPB {
         package var header: AgentPB.StepHeader? = nil
         package var role: String = ""
         package var pem: Bytes = []
+        package var bundle: Bytes = []
 
         package init() {}
         package init(
-            header: AgentPB.StepHeader? = nil, role: String = "", pem: Bytes = []
+            header: AgentPB.StepHeader? = nil, role: String = "", pem: Bytes = [], bundle: Bytes = []
         ) {
             self.header = header
             self.role = role
             self.pem = pem
+            self.bundle = bundle
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -1324,12 +1444,14 @@ package enum AgentPB {
                 case 1: try reader.read(&header)
                 case 2: try reader.read(&role)
                 case 3: try reader.read(&pem)
+                case 4: try reader.read(&bundle)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(4, bundle)
             writer.field(3, pem)
             writer.field(2, role)
             writer.field(1, header)
@@ -1341,6 +1463,7 @@ package enum AgentPB {
                 FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
                 FieldDescriptor(2, "role", .string),
                 FieldDescriptor(3, "pem", .bytes),
+                FieldDescriptor(4, "bundle", .bytes),
             ])
     }
 
