@@ -52,10 +52,10 @@ import Testing
                     + ["-f", "cluster.yaml", "--state-dir", folder + "/state"])
         }
 
-        func start(_ host: String, crashAt point: String = "") {
+        func start(_ host: String, crashAt point: String = "", more: [String] = []) {
             let command = ["env", "COVEY_AGENT_CRASH=\(point)", UpProcess.program, "agent"]
             agents[host] = UpProcess(
-                ["--root", "\(folder)/\(host)", "--supervisor", "processes"], command: command, name: host, logs: folder
+                ["--root", "\(folder)/\(host)", "--supervisor", "processes"] + more, command: command, name: host, logs: folder
             )
             #expect(agents[host]?.tells("\(host) listens on") == true)
         }

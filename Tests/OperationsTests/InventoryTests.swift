@@ -248,7 +248,9 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
         #expect(try inventory(threeHosts("storage: {quota: 4GiB}")).digest != first.digest)
     }
 
-    @Test(arguments: ["three-node", "five-node-zones", "local"]) func `the examples are right, without a warning`(_ name: String) throws {
+    @Test(arguments: ["three-node", "three-node-converging", "five-node-zones", "local"]) func `the examples are right, without a warning`(
+        _ name: String
+    ) throws {
         let file = try InventoryFile.read(RealTools.root + "/Inventory/\(name).yaml")
         #expect(file.warnings == [])
     }

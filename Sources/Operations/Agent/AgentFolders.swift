@@ -2,6 +2,7 @@
 //
 //     /etc/covey/agent/                 identity: agent.crt, agent.key, ca.crt, host.json
 //     /etc/covey/agent/authorities/CLUSTER/   client.crt, client.key, peer.crt, peer.key: of a holder
+//     /etc/covey/inventory.yaml         put there by others, to converge by
 //     /etc/covey/CLUSTER/               cluster.yaml, server.yaml, ledger.json (a copy), tls -> tls-GENERATION
 //     /var/lib/covey-agent/CLUSTER/     ledger.json, operation.json, journal, audit/
 //     /var/lib/covey/versions/          a folder a version slot: a program and where it is from
@@ -26,6 +27,8 @@ struct AgentFolders: Sendable, Equatable {
     func inventory(_ cluster: String) -> String { configuration(cluster) + "/cluster.yaml" }
     /// What `covey status` on the host reads; the agent itself does not.
     func ledgerCopy(_ cluster: String) -> String { configuration(cluster) + "/ledger.json" }
+    /// What the agent makes of the file put on the host.
+    func convergenceNews(_ cluster: String) -> String { configuration(cluster) + "/convergence.json" }
     func tls(_ cluster: String) -> String { configuration(cluster) + "/tls" }
     /// Made by the agent itself, beside what an operator's operation makes.
     func renewedTLS(_ cluster: String) -> String { configuration(cluster) + "/tls-renewed" }

@@ -20,6 +20,10 @@ final class AgentProgram {
         var supervisor: String
         /// HOST:PORT; empty: the agent's address and the usual port; `off`.
         var metrics = ""
+        /// The file to converge by; empty: where it usually is; `off`.
+        var inventory = ""
+        /// Pause after each member that is restarted.
+        var soak = Duration.seconds(30)
     }
 
     static let metricsPort = 2377
@@ -32,6 +36,7 @@ final class AgentProgram {
     private let pages: HTTP1Client
     private let metrics: AgentMetrics
     private let watch: ClusterWatch
+    private let convergence: Convergence?
     private let metricsAddress: String
     private let metricsServer: GRPCServer
     private var metricsListener: Listener?
@@ -84,6 +89,10 @@ final class AgentProgram {
         pages = HTTP1Client(loop: loop, tls: nil, resolver: Resolver(loop))
         metrics = AgentMetrics(host: host.name)
         watch = ClusterWatch(loop, service, metrics)
+        let file = settings.inventory.isEmpty ? folders.root + HostInventory.usualPath : settings.inventory
+        convergence =
+            settings.inventory == "off"
+            ? nil : Convergence(loop, service, folders, host.name, path: file, soak: settings.soak)
         metricsAddress = settings.metrics
         metricsServer = GRPCServer(loop: loop, router: GRPCRouter())
         stop = { [loop] in loop.stop() }
@@ -102,6 +111,7 @@ final class AgentProgram {
         service.begin()
         service.onHost { keeper in keeper.recover() }
         watch.begin()
+        convergence?.begin()
         look()
         heartbeat()
         tick()
@@ -228,7 +238,11 @@ final class AgentProgram {
             parts.append(text)
             renew(member)
         }
-        let text = parts.isEmpty ? "\(keeper.host.name) ready, no member" : parts.joined(separator: " · ")
+        if parts.isEmpty { parts.append("\(keeper.host.name) ready, no member") }
+        if let news = convergence?.news.news, !news.isEmpty, !news.hasPrefix(ConvergenceNews.inEffect) {
+            parts.append("file: \(news.split(separator: "\n").joined(separator: " ").prefix(300))")
+        }
+        let text = parts.joined(separator: " · ")
         guard text != status else { return }
         status = text
         // As above.

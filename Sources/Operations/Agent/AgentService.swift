@@ -48,7 +48,7 @@ final class AgentService: @unchecked Sendable {
     }
 
     private func route(_ router: GRPCRouter) {
-        // Agents may look at each other; only an operator may change anything.
+        // Agents may look at each other. An operator may change anything; an agent only what the file on this host wants.
         add(router, RPC.Agent.describe, AgentPB.DescribeRequest.self, forAgents: true) {
             keeper, request throws(GRPCStatus) in
             try keeper.describe(request)
@@ -62,14 +62,16 @@ final class AgentService: @unchecked Sendable {
                 return seen
             }
         }
-        add(router, RPC.Agent.claim, AgentPB.ClaimRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.claim(request)
+        addConducted(router, RPC.Agent.claim, AgentPB.ClaimRequest.self) { keeper, request, caller throws(GRPCStatus) in
+            try keeper.claim(request, by: caller)
         }
-        add(router, RPC.Agent.release, AgentPB.ReleaseRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.release(request)
+        addConducted(router, RPC.Agent.release, AgentPB.ReleaseRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.release(request, by: caller)
         }
-        add(router, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.writeLedger(request)
+        addConducted(router, RPC.Agent.writeLedger, AgentPB.WriteLedgerRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.writeLedger(request, by: caller)
         }
         add(router, RPC.Agent.requestCertificates, AgentPB.RequestCertificatesRequest.self) {
             keeper, request throws(GRPCStatus) in
@@ -82,11 +84,12 @@ final class AgentService: @unchecked Sendable {
         routeCertificates(router)
         routeAudit(router)
         routeSlots(router)
-        add(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.render(request)
+        addConducted(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request, caller throws(GRPCStatus) in
+            try keeper.render(request, by: caller)
         }
-        add(router, RPC.Agent.control, AgentPB.ControlRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.control(request)
+        addConducted(router, RPC.Agent.control, AgentPB.ControlRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.control(request, by: caller)
         }
         add(router, RPC.Agent.quarantine, AgentPB.QuarantineRequest.self) { keeper, request throws(GRPCStatus) in
             try keeper.quarantine(request)
@@ -106,17 +109,25 @@ final class AgentService: @unchecked Sendable {
     }
 
     private func routeSlots(_ router: GRPCRouter) {
-        add(router, RPC.Agent.offerArtifact, AgentPB.OfferArtifactRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.offerArtifact(request)
+        addConducted(router, RPC.Agent.offerArtifact, AgentPB.OfferArtifactRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.mayStep(request.header, by: caller)
+            return try keeper.offerArtifact(request)
         }
-        add(router, RPC.Agent.uploadArtifact, AgentPB.UploadArtifactRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.uploadArtifact(request)
+        addConducted(router, RPC.Agent.uploadArtifact, AgentPB.UploadArtifactRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.mayStep(request.header, by: caller)
+            return try keeper.uploadArtifact(request)
         }
-        add(router, RPC.Agent.installSlot, AgentPB.InstallSlotRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.installSlot(request)
+        addConducted(router, RPC.Agent.installSlot, AgentPB.InstallSlotRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.mayStep(request.header, by: caller)
+            return try keeper.installSlot(request)
         }
-        add(router, RPC.Agent.activateSlot, AgentPB.ActivateSlotRequest.self) { keeper, request throws(GRPCStatus) in
-            try keeper.activateSlot(request)
+        addConducted(router, RPC.Agent.activateSlot, AgentPB.ActivateSlotRequest.self) {
+            keeper, request, caller throws(GRPCStatus) in
+            try keeper.mayStep(request.header, by: caller)
+            return try keeper.activateSlot(request, by: caller)
         }
     }
 
@@ -126,6 +137,22 @@ final class AgentService: @unchecked Sendable {
             guard let request = admit(context, message, type, forAgents: true) else { return }
             let caller = context.peer.commonName ?? ""
             run(context) { keeper throws(GRPCStatus) in try keeper.issueCertificates(request, caller: caller) }
+        }
+        router.unary(RPC.Agent.obtainCertificates.path) { [unowned self] context, message in
+            let type = AgentPB.ObtainCertificatesRequest.self
+            guard let request = admit(context, message, type, forAgents: true) else { return }
+            let (call, caller, mailbox) = (context.call, context.peer.commonName ?? "", mailbox)
+            let work = FirstCertificates(service: self, folders: keeper.folders, host: keeper.host.name)
+            Task {
+                let result: Result<[UInt8], GRPCStatus>
+                do throws(GRPCStatus) {
+                    var bytes: [UInt8] = []
+                    try await work.obtain(request, by: caller).append(to: &bytes)
+                    result = .success(bytes)
+                } catch { result = .failure(error) }
+                let answer = result
+                mailbox.post { [self] in finish(call, answer) }
+            }
         }
         router.unary(RPC.Agent.shakeHands.path) { [unowned self] context, message in
             guard let request = admit(context, message, AgentPB.ShakeHandsRequest.self, forAgents: true) else { return }
@@ -163,6 +190,18 @@ final class AgentService: @unchecked Sendable {
         }
     }
 
+    /// As above; the keeper decides what agents may do, by the name of the one that asks.
+    private func addConducted<Request: WireMessage & Sendable, Response: WireMessage>(
+        _ router: GRPCRouter, _ method: MethodDescriptor, _ type: Request.Type,
+        _ serve: @escaping @Sendable (HostKeeper, Request, String) throws(GRPCStatus) -> Response
+    ) {
+        router.unary(method.path) { [unowned self] context, message in
+            guard let request = admit(context, message, type, forAgents: true) else { return }
+            let caller = context.peer.commonName ?? ""
+            run(context.call) { keeper throws(GRPCStatus) in try serve(keeper, request, caller) }
+        }
+    }
+
     /// Nil when the call was refused.
     private func admit<Request: WireMessage>(
         _ context: CallContext, _ message: RawSpan, _ type: Request.Type, forAgents: Bool
@@ -193,12 +232,14 @@ final class AgentService: @unchecked Sendable {
                 try serve(keeper).append(to: &bytes)
                 result = .success(bytes)
             } catch { result = .failure(error) }
-            mailbox.post { [self] in
-                switch result {
-                case .success(let bytes): server.reply(call, bytes)
-                case .failure(let status): server.finish(call, status)
-                }
-            }
+            mailbox.post { [self] in finish(call, result) }
+        }
+    }
+
+    private func finish(_ call: Call, _ result: Result<[UInt8], GRPCStatus>) {
+        switch result {
+        case .success(let bytes): server.reply(call, bytes)
+        case .failure(let status): server.finish(call, status)
         }
     }
 

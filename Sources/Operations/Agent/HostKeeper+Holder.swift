@@ -36,7 +36,7 @@ extension HostKeeper {
             let path = "\(folders.authorities(header.cluster))/\(role.rawValue)"
             if request.pem.isEmpty {
                 guard KeyFile.exists(path + ".key") || KeyFile.exists(path + ".crt") else { return (false, "holds none") }
-                for end in [".key", ".crt", ".key.pending"] { unsafe unlink(path + end) }
+                for end in [".key", ".crt", ".key.pending", ".bundle"] { unsafe unlink(path + end) }
                 return (true, "holds no authority for \(role.rawValue)s any more")
             }
             let serial = try perform { () throws(PKIError) in
@@ -45,6 +45,7 @@ extension HostKeeper {
                     throw PKIError.mismatch(certificate: certificate.subject, key: "the key made on \(host.name)")
                 }
                 try KeyFile.write(request.pem, to: path + ".crt", mode: 0o600)
+                if !request.bundle.isEmpty { try KeyFile.write(request.bundle, to: path + ".bundle", mode: 0o644) }
                 guard unsafe rename(path + ".key.pending", path + ".key") == 0 else {
                     throw PKIError.file(SystemError("rename", path + ".key.pending"))
                 }
@@ -90,11 +91,13 @@ extension HostKeeper {
         guard caller == "agent:\(request.host)" else {
             throw GRPCStatus(.permissionDenied, "\"\(caller)\" may not ask for certificates of \(request.host)")
         }
-        guard let inventory = storedInventory(request.cluster), let ledger = try ledger(request.cluster) else {
+        let coming = try inventoryOfComing(request.host, request.cluster)
+        guard let inventory = coming ?? storedInventory(request.cluster) else {
             throw GRPCStatus(.failedPrecondition, "\(host.name) has no inventory of \(request.cluster)")
         }
+        let members = try ledger(request.cluster)?.members ?? []
         guard let asking = inventory.hosts.first(where: { $0.name == request.host }),
-            ledger.members.contains(where: { $0.name == request.host })
+            coming != nil || members.contains(where: { $0.name == request.host })
         else {
             throw GRPCStatus(.permissionDenied, "\(request.host) is no member of \(request.cluster)")
         }
@@ -108,13 +111,17 @@ extension HostKeeper {
             throw GRPCStatus(
                 .failedPrecondition, "\(host.name) is no holder of the authority for \(kind.authority.rawValue)s")
         }
-        if let other = turns[request.cluster, default: RenewalTurns()].begin(request.host, now: now) {
+        // First certificates disturb nobody; renewals take turns.
+        if coming == nil, let other = turns[request.cluster, default: RenewalTurns()].begin(request.host, now: now) {
             throw GRPCStatus(.unavailable, Self.waiting + other)
         }
         var answer = AgentPB.IssueCertificatesResponse()
         for (kind, file) in zip(kinds, request.requests) {
             answer.certificates.append(
                 AgentPB.CertificateFile(name: file.name, pem: try issue(kind, file.pem, asking, inventory)))
+        }
+        for role in Set(kinds.map(\.authority)).sorted(by: { $0.rawValue < $1.rawValue }) {
+            answer.authorities.append(AgentPB.CertificateFile(name: "\(role.rawValue)-ca", pem: heldBundle(role, request.cluster)))
         }
         let names = kinds.map(\.rawValue).joined(separator: ", ")
         try note(
@@ -126,6 +133,14 @@ extension HostKeeper {
             "issued certificates of \(request.host) for \(request.cluster): \(names)", id: MessageID.certificatesIssued,
             priority: 6, fields: [("COVEY_CLUSTER", request.cluster), ("COVEY_MEMBER", request.host)])
         return answer
+    }
+
+    /// As it came with the authority, or as the member of this host trusts it; empty when neither is there.
+    private func heldBundle(_ role: AuthorityRole, _ cluster: String) -> [UInt8] {
+        for path in ["\(folders.authorities(cluster))/\(role.rawValue).bundle", "\(folders.tls(cluster))/\(role.bundle)"] {
+            if let bytes = try? KeyFile.read(path).bytes { return bytes }
+        }
+        return []
     }
 
     /// Begins the text that tells an agent to come back; the name of the host whose turn it is follows.

@@ -171,7 +171,10 @@ extension HostKeeper {
     }
 
     /// Checks what came, and switches to it. What it says must hold under the bundle that is trusted now.
-    func switchLeaves(_ order: RenewalOrder, _ issued: [AgentPB.CertificateFile]) throws(GRPCStatus) -> LeafProof {
+    /// `trusted`: the bundle, for a host that has none yet.
+    func switchLeaves(
+        _ order: RenewalOrder, _ issued: [AgentPB.CertificateFile], trusted: [AgentPB.CertificateFile] = []
+    ) throws(GRPCStatus) -> LeafProof {
         guard let me = order.inventory.hosts.first(where: { $0.name == host.name }) else {
             throw GRPCStatus(.failedPrecondition, "\(host.name) is not in the inventory")
         }
@@ -179,8 +182,9 @@ extension HostKeeper {
         var serials: [String: String] = [:]
         try perform { () throws(PKIError) in
             for role in AuthorityRole.allCases {
-                try KeyFile.write(
-                    try KeyFile.read("\(current)/\(role.bundle)").bytes, to: "\(next)/\(role.bundle)", mode: 0o644)
+                var bundle = trusted.first { "\($0.name).crt" == role.bundle }?.pem ?? []
+                if bundle.isEmpty { bundle = try KeyFile.read("\(current)/\(role.bundle)").bytes }
+                try KeyFile.write(bundle, to: "\(next)/\(role.bundle)", mode: 0o644)
             }
             for kind in LeafKind.allCases {
                 let name = kind.rawValue

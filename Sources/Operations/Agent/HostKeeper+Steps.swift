@@ -140,7 +140,7 @@ extension HostKeeper {
     }
 
     /// `covey status` looks here for what it shows members.
-    private func linkClientFiles(_ cluster: String) throws(GRPCStatus) {
+    func linkClientFiles(_ cluster: String) throws(GRPCStatus) {
         let folder = folders.configuration(cluster) + "/client"
         try perform { () throws(PKIError) in try KeyFile.makeFolder(folder, mode: 0o750) }
         try give(folder)
@@ -162,7 +162,7 @@ extension HostKeeper {
         }
     }
 
-    private func makeConfigurationFolder(_ cluster: String) throws(GRPCStatus) {
+    func makeConfigurationFolder(_ cluster: String) throws(GRPCStatus) {
         try perform { () throws(PKIError) in try KeyFile.makeFolder(folders.configuration(cluster), mode: 0o755) }
     }
 
@@ -199,7 +199,10 @@ extension HostKeeper {
             var changed: [String] = []
             var files = [RenderedFile(path: folders.inventory(header.cluster), text: request.inventory)]
             if ledger.members.contains(where: { $0.name == host.name }) { files += rendered(inventory, me, identity) }
+            let ofServer = Array(files.dropFirst())
+            let before = settings(ofServer)
             for file in files where try put(file) { changed.append(file.path) }
+            try noteSettings(header.cluster, ofServer, before: before)
             try makeOwnFolders(inventory)
             if !changed.isEmpty { try perform { () throws(BackendError) in try backend.reload() } }
             return (

@@ -29,6 +29,9 @@ final class HostKeeper {
     /// By cluster: attempts of the agent to renew certificates, and whose turn it is to have them issued here.
     var renewals: [String: RenewalState] = [:]
     var turns: [String: RenewalTurns] = [:]
+    /// The file put on this host, and what the agent does about it; nil when it looks for none.
+    var hostInventory: HostInventory?
+    var convergence = ConvergenceNews()
     /// Owner of what the server reads; nil where everything is one user's.
     let serverOwner: (user: UInt32, group: UInt32)?
 
@@ -73,6 +76,10 @@ final class HostKeeper {
         seen.inventoryDigest = inventory?.digest.hex ?? ""
         seen.configurationDigest = digest(folders.configuration(cluster) + "/server.yaml")
         seen.wallClock = Int64(Clock.wall())
+        seen.file = fileState(cluster)
+        seen.inventoryGeneration = inventory?.generation ?? 0
+        seen.needsRestart = needsRestart(cluster, seen.unit)
+        seen.hadLedger = hadLedger(cluster)
         seen.authorities = heldAuthorities(cluster)
         seen.renewal = renewalText(cluster)
         describeAudit(cluster, &seen)
@@ -145,7 +152,7 @@ final class HostKeeper {
         return try? AgentPB.Operation(decoding: bytes.dropFirst(0).map { $0 })
     }
 
-    private func save(_ operation: AgentPB.Operation, _ cluster: String) throws(GRPCStatus) {
+    func save(_ operation: AgentPB.Operation, _ cluster: String) throws(GRPCStatus) {
         var bytes: [UInt8] = []
         operation.append(to: &bytes)
         try perform { () throws(PKIError) in
@@ -344,6 +351,9 @@ enum MessageID {
     static let identityGuard = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a12"
     static let agentReady = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a13"
     static let healthChanged = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a14"
+    static let inventoryFileRefused = "5e1d70c94b3a4d1f8c26a0f7e9b31c01"
+    static let convergenceNews = "5e1d70c94b3a4d1f8c26a0f7e9b31c02"
+    static let convergenceNeedsOperator = "5e1d70c94b3a4d1f8c26a0f7e9b31c03"
     static let certificatesAge = "b1f4d6a07c3e4f52a9c81e0d35f7a201"
     static let certificatesRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a202"
     static let certificatesNotRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a203"

@@ -17,16 +17,22 @@ struct LeafRenewal: Sendable {
     /// How long the ports may take to show the new certificates.
     private static let proofNanoseconds: UInt64 = 30_000_000_000
 
-    private enum Failure: Error {
+    enum Failure: Error, CustomStringConvertible {
         case waiting(String)
         case failed(String)
+
+        var description: String {
+            switch self {
+            case .waiting(let text), .failed(let text): text
+            }
+        }
     }
 
     func run(_ order: RenewalOrder) async {
         do throws(Failure) {
             let requests = try await onHost { keeper throws(GRPCStatus) in try keeper.beginRenewal(order) }
             let issued = try await ask(order, requests)
-            let proof = try await onHost { keeper throws(GRPCStatus) in try keeper.switchLeaves(order, issued) }
+            let proof = try await onHost { keeper throws(GRPCStatus) in try keeper.switchLeaves(order, issued.certificates) }
             try await prove(proof, order.inventory)
         } catch { await tell(order.cluster, error, order.retrySeconds) }
     }
@@ -62,16 +68,16 @@ struct LeafRenewal: Sendable {
     // MARK: Asking
 
     /// The next holder is asked when one does not answer or cannot issue; a turn is waited for.
-    private func ask(_ order: RenewalOrder, _ requests: [AgentPB.SigningRequestFile]) async throws(Failure)
-        -> [AgentPB.CertificateFile]
+    func ask(_ order: RenewalOrder, _ requests: [AgentPB.SigningRequestFile]) async throws(Failure)
+        -> AgentPB.IssueCertificatesResponse
     {
-        var issued: [AgentPB.CertificateFile] = []
+        var issued = AgentPB.IssueCertificatesResponse()
         for role in AuthorityRole.allCases {
             let own = requests.filter { LeafKind(rawValue: $0.name)?.authority == role }
             if own.isEmpty { continue }
             let names = role.settings(order.inventory).holders
             var failures: [String] = []
-            var answer: [AgentPB.CertificateFile]?
+            var answer: AgentPB.IssueCertificatesResponse?
             for holder in order.holders where names.contains(holder.name) && answer == nil {
                 do throws(GRPCStatus) { answer = try await ask(holder, order.cluster, own) } catch {
                     if error.message.hasPrefix(HostKeeper.waiting) { throw .waiting(error.message) }
@@ -81,13 +87,14 @@ struct LeafRenewal: Sendable {
             guard let answer else {
                 throw .failed(failures.isEmpty ? "the inventory names no holder" : failures.joined(separator: "; "))
             }
-            issued += answer
+            issued.certificates += answer.certificates
+            issued.authorities += answer.authorities
         }
         return issued
     }
 
     private func ask(_ holder: Inventory.Host, _ cluster: String, _ requests: [AgentPB.SigningRequestFile])
-        async throws(GRPCStatus) -> [AgentPB.CertificateFile]
+        async throws(GRPCStatus) -> AgentPB.IssueCertificatesResponse
     {
         let endpoint = "https://\(AddressText.inURL(holder.address)):\(HostRecord.defaultPort)"
         var configuration = ClientConfiguration(endpoints: [endpoint], timeout: .seconds(10))
@@ -103,7 +110,7 @@ struct LeafRenewal: Sendable {
             let options = CallOptions(deadline: .after(.seconds(10)), isSafe: true)
             let answer: AgentPB.IssueCertificatesResponse = try await client.unary(
                 RPC.Agent.issueCertificates, request, options)
-            return answer.certificates
+            return answer
         } catch { throw GRPCStatus(.unavailable, error.message) }
     }
 

@@ -20,16 +20,19 @@ struct Agents: Sendable {
     let endpoints: [String: String]
     private let addresses: [String: String]
 
+    /// As the operator.
     init(_ inventory: Inventory, _ folder: StateFolder) throws(FleetFailure) {
+        try self.init(inventory, FleetIdentity.toAgents(folder))
+    }
+
+    init(_ inventory: Inventory, _ own: StatusCommand.Credentials) throws(FleetFailure) {
         addresses = Dictionary(uniqueKeysWithValues: inventory.hosts.map { ($0.name, $0.address) })
         endpoints = Dictionary(
             uniqueKeysWithValues: inventory.hosts.map {
                 ($0.name, "https://\(AddressText.inURL($0.address)):\(HostRecord.defaultPort)")
             })
         var configuration = ClientConfiguration(endpoints: endpoints.values.sorted(), timeout: .seconds(15))
-        let identity = FleetAuthorities.operatorFolder(folder)
-        configuration.tls = .init(
-            trustedCA: identity + "/ca.crt", certificate: identity + "/agent.crt", key: identity + "/agent.key")
+        configuration.tls = .init(trustedCA: own.trustedCA, certificate: own.certificate, key: own.key)
         configuration.checksHealth = false
         do throws(ClientError) { client = try Client(configuration) } catch {
             throw FleetFailure(code: 3, text: "\(error)")

@@ -24,8 +24,18 @@ struct ChangePlan: Sendable, Equatable {
         case remove(String, isDead: Bool)
         case makeCluster([String])
         case render
+        /// Members whose settings have changed, one by one.
+        case restart
         /// To this version slot.
         case roll(String, slot: String)
+
+        /// Done at the end, with lines of its own for each member.
+        var isRestart: Bool {
+            switch self {
+            case .restart, .roll: true
+            default: false
+            }
+        }
     }
 
     struct Step: Sendable, Equatable {
@@ -64,6 +74,8 @@ struct ChangePlan: Sendable, Equatable {
         var startsWith = ""
         /// Its server is down, disabled and masked, by its agent's word.
         var isFenced = false
+        /// Its server began with other settings than those on disk.
+        var needsRestart = false
     }
 
     /// The one the inventory names.
@@ -219,16 +231,28 @@ struct ChangePlan: Sendable, Equatable {
             return host.inventoryDigest != wish.inventory.digest.hex || host.ledger != ledger
         }
         let count = ledger.members.count
-        let step = Step(action: .render, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: ["NOOP"])
-        var plan = ChangePlan(kind: stale ? .refresh : .nothing, steps: stale ? [step] : [], ledger: ledger)
-        guard let program = wish.program else { return plan }
+        let mayRestart = count > 1 && changesSettings(wish, ledger, seen)
+        var plan = ChangePlan(kind: stale || mayRestart ? .refresh : .nothing, ledger: ledger)
+        if stale || mayRestart {
+            plan.steps.append(Step(action: .render, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: ["NOOP"]))
+        }
+        try roll(&plan, wish, ledger, seen)
+        if mayRestart { plan.steps.append(restart(count)) }
+        return plan
+    }
+
+    /// Members that run another program than the inventory names, the leader last; 3.6 looks again before each.
+    private static func roll(
+        _ plan: inout ChangePlan, _ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]
+    ) throws(Refusal) {
+        guard let program = wish.program else { return }
+        let count = ledger.members.count
         let behind = ledger.members.map(\.name).filter { !runs(program, seen[$0]) }
         for name in behind where seen[name]?.hasAgent != true {
             throw Refusal(
                 gate: "AGENTS", what: "the agent of \(name) does not answer, and its member is to run \(program.slot)",
                 next: "Look at it: systemctl status covey-agent")
         }
-        // The leader last; 3.6 looks again before each.
         for name in behind.sorted(by: {
             (seen[$0]?.isLeader == true ? 1 : 0, $0) < (seen[$1]?.isLeader == true ? 1 : 0, $1)
         }) {
@@ -238,7 +262,20 @@ struct ChangePlan: Sendable, Equatable {
                     action: .roll(name, slot: program.slot), votersAfter: count, toleranceAfter: (count - 1) / 2,
                     gates: ["QUORUM", "CAUGHTUP", "ARTIFACT"]))
         }
-        return plan
+    }
+
+    /// Some server may have to be restarted for it; which, their agents tell when they have written the files.
+    private static func changesSettings(_ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]) -> Bool {
+        ledger.members.contains { member in
+            guard let host = seen[member.name], host.hasAgent else { return false }
+            return host.needsRestart
+                || !host.inventoryDigest.isEmpty && host.inventoryDigest != wish.inventory.digest.hex
+        }
+    }
+
+    private static func restart(_ count: Int) -> Step {
+        Step(
+            action: .restart, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: Gate.rolling.map(\.rawValue))
     }
 
     private static func members(
@@ -317,6 +354,7 @@ struct ChangePlan: Sendable, Equatable {
             }
             step(.remove(name, isDead: false), oneWay: true, ["QUORUM", "MEMBERS", "CAUGHTUP"])
         }
+        if count > 1 && changesSettings(wish, ledger, seen) { plan.steps.append(restart(count)) }
         return plan
     }
 }
@@ -335,6 +373,7 @@ extension ChangePlan {
         case .remove(let name, let isDead): "remove \(name)\(isDead ? " (dead)" : "")"
         case .makeCluster(let names): "make the cluster of \(names.joined(separator: ", "))"
         case .render: "give every host the inventory and the ledger"
+        case .restart: "restart, one by one, members whose settings have changed"
         case .roll(let name, let slot): "restart \(name) into \(slot)"
         }
     }

@@ -11,6 +11,8 @@ extension Fleet {
     /// Part of every `apply` that changes something, and `covey ca distribute`. Looks first. The holders that have what they
     /// should afterwards, and those that do not, with the reason.
     func distributeAuthorities(_ held: Held) async -> [String: String] {
+        // An agent has none to give.
+        guard identity.authorities != nil else { return [:] }
         let seen = await agents.observe(inventory.hosts.map(\.name), cluster)
         var missing: [String: String] = [:]
         for host in inventory.hosts {
@@ -60,16 +62,8 @@ extension Fleet {
         async throws(FleetFailure)
     {
         let request = AgentPB.InstallAuthorityRequest(
-            header: held.header(cluster, "authority"), role: role.rawValue, pem: pem)
+            header: held.header(cluster, "authority"), role: role.rawValue, pem: pem, bundle: authorities.bundle(role))
         let _: AgentPB.StepResponse = try await agents.call(
             host.name, RPC.Agent.installAuthority, request, isSafe: false)
-    }
-}
-
-extension StateFolder {
-    /// As the operator's client.
-    var probe: HandshakeProbe {
-        HandshakeProbe(
-            trustedCA: client + "/ca.crt", certificate: client + "/client.crt", key: client + "/client.key")
     }
 }

@@ -50,7 +50,7 @@ extension Fleet {
                 voter.certificates = Dictionary(
                     agent.certificates.map { ($0.name, $0.notAfter - now) }, uniquingKeysWith: { min($0, $1) })
                 if view.isHealthy, let serial = agent.certificates.first(where: { $0.name == "server" })?.serial {
-                    let shown = try? folder.probe.shake(host.address, host.clientPort, name: host.address, confirmed: false)
+                    let shown = try? probe.shake(host.address, host.clientPort, name: host.address, confirmed: false)
                     voter.showsItsCertificate = shown.map { Hexadecimal.encode($0.serial) } == serial
                 }
             }

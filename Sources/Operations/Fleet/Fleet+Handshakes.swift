@@ -22,7 +22,7 @@ extension Fleet {
             ]
         }
         let toClients = edges.filter { $0.role == "client" }
-        let probe = folder.probe
+        let probe = probe
         let own = await EdgeCheck.shake(toClients) { _ in probe }
         var all = zip(toClients, own).map { EdgeResult(from: "operator", edge: $0, handshake: $1) }
         for host in hosts {

@@ -15,10 +15,10 @@ extension Fleet {
         let behind = plan.steps.compactMap { step in if case .roll(let name, _) = step.action { name } else { nil } }
         // Before anything is changed: a program that is refused leaves everything as it was.
         if !behind.isEmpty { try await stage(held, behind) }
-        let progress = Progress(events, held.operation.id, plan.steps.count - behind.count)
-        for step in plan.steps {
-            // Members are restarted at the end, with lines of their own.
-            if case .roll = step.action { continue }
+        // Restarts come last, with lines of their own for each member.
+        let steps = plan.steps.filter { !$0.action.isRestart }
+        let progress = Progress(events, held.operation.id, steps.count)
+        for step in steps {
             let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
             try await progress.run(ChangePlan.words(step.action), text) { () async throws(FleetFailure) in
                 switch step.action {
@@ -32,7 +32,7 @@ extension Fleet {
                     try await self.stageAndActivate(held, [name])
                 case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
                 case .add(let name): ledger = try await self.add(name, ledger, held)
-                case .render, .roll: break
+                case .render, .restart, .roll: break
                 case .makeCluster: throw FleetFailure(code: 3, text: "a cluster that was made is not made again")
                 }
             }
@@ -40,8 +40,8 @@ extension Fleet {
         ledger.take(inventory)
         try await publish(ledger, held)
         _ = await distributeAuthorities(held)
-        guard plan.kind == .roll else { return }
-        try await rollingRestart(held, only: nil, among: behind)
+        if !behind.isEmpty { try await rollingRestart(held, only: nil, among: Set(behind)) }
+        if plan.steps.contains(where: { $0.action == .restart }) { try await restartChanged(held, ledger) }
     }
 
     /// Every host that answers gets the ledger and the files; a host that does not gets them with the next change.

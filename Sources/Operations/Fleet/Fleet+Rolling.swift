@@ -8,9 +8,25 @@ import Linux
 import Wire
 
 extension Fleet {
+    /// Those whose settings have changed since they began, by their agents' word. The files are where they belong by then, so
+    /// a gate that does not pass stops midway.
+    func restartChanged(_ held: Held, _ ledger: Ledger) async throws(FleetFailure) {
+        let view = await look()
+        let changed = ledger.members.map(\.name).filter { view.agents[$0]?.needsRestart == true }
+        guard !changed.isEmpty else { return events.tell("no setting has changed for which a member must be restarted") }
+        let context = GateContext(inventory: inventory, ledger: ledger, gates: Gate.rolling)
+        do throws(FleetFailure) {
+            try await pass(context, Overrides(recorded: held.operation.arguments), view)
+            try await rollingRestart(held, only: nil, among: Set(changed))
+        } catch {
+            throw FleetFailure(
+                code: 4, text: "\(changed.joined(separator: ", ")) run with their earlier settings: \(error.text)")
+        }
+    }
+
     /// Unhealthy ones first, then followers, the leader last; never with one down.
     /// Each into the program of the inventory, or of its host's package. `among`: nobody else is touched.
-    func rollingRestart(_ held: Held, only: String?, among: [String]? = nil) async throws(FleetFailure) {
+    func rollingRestart(_ held: Held, only: String?, among: Set<String>? = nil) async throws(FleetFailure) {
         let view = await look()
         guard let ledger = view.ledger, ledger.state == .active else {
             throw FleetFailure(code: 3, text: "there is no cluster yet")
@@ -30,7 +46,12 @@ extension Fleet {
         var seen: Set<String> = []
         order = order.filter { seen.insert($0).inserted }
         if let only { order = order.filter { $0 == only } }
-        if let among { order = order.filter { among.contains($0) } }
+        if let among {
+            order = order.filter { among.contains($0) }
+            if let broken = unhealthy.first, !among.contains(broken) {
+                throw FleetFailure(code: 3, text: "MARGIN: \(broken) is not healthy; no other is restarted")
+            }
+        }
         guard !order.isEmpty else { throw FleetFailure(code: 2, text: "\(only ?? "") is no member") }
         if let only, let broken = unhealthy.first, broken != only {
             throw FleetFailure(code: 3, text: "MARGIN: \(broken) is not healthy; restart that first")

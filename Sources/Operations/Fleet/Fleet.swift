@@ -3,7 +3,6 @@
 import CoveyClient
 import Foundations
 import GRPC
-import Glibc
 import Inventory
 import JSON
 import Linux
@@ -13,33 +12,48 @@ import Wire
 final class Fleet: Sendable {
     let file: InventoryFile
     let text: String
-    let folder: StateFolder
+    let identity: FleetIdentity
     let agents: Agents
     let gateway: Gateway
-    let authorities: FleetAuthorities
     let events: EventLines
     var inventory: Inventory { file.inventory }
     var cluster: String { file.inventory.name }
     /// Pause after each member of a rolling procedure.
     let soak: Duration
 
-    init(_ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration) throws(FleetFailure) {
-        self.file = file
-        self.folder = folder
-        self.soak = soak
+    /// The operator's.
+    convenience init(_ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration) throws(FleetFailure) {
+        let text: String
+        let identity: FleetIdentity
         do throws(PKIError) {
             text = String(decoding: try KeyFile.read(file.path).bytes, as: UTF8.self)
-            authorities = try FleetAuthorities(folder, file.inventory)
+            identity = try .ofOperator(folder, file.inventory)
         } catch { throw FleetFailure(text: "\(error)") }
-        agents = try Agents(file.inventory, folder)
+        try self.init(file, text, identity, loop, soak: soak)
+    }
+
+    init(
+        _ file: InventoryFile, _ text: String, _ identity: FleetIdentity, _ loop: EventLoop, soak: Duration
+    ) throws(FleetFailure) {
+        self.file = file
+        self.text = text
+        self.identity = identity
+        self.soak = soak
+        agents = try Agents(file.inventory, identity.toAgents)
         events = EventLines(nameWidth: file.inventory.hosts.map(\.name.count).max() ?? 0)
-        do {
-            gateway = try Gateway(
-                loop,
-                StatusCommand.Credentials(
-                    trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
-                    key: folder.client + "/client.key"))
-        } catch { throw FleetFailure(text: "\(error)") }
+        gateway = Gateway(whenAsked: loop, identity.toMembers)
+    }
+
+    /// Only commands of the operator ask for them.
+    var authorities: FleetAuthorities {
+        guard let own = identity.authorities else { unreachable("an agent has no authorities") }
+        return own
+    }
+
+    /// As who dials members.
+    var probe: HandshakeProbe {
+        let own = identity.toMembers
+        return HandshakeProbe(trustedCA: own.trustedCA, certificate: own.certificate, key: own.key)
     }
 
     func host(_ name: String) throws(FleetFailure) -> Inventory.Host {
@@ -54,9 +68,8 @@ final class Fleet: Sendable {
         let endpoints = inventory.hosts.filter { names.contains($0.name) }.map(\.clientURL)
         guard !endpoints.isEmpty else { throw FleetFailure(text: "no member is left to be asked") }
         var configuration = ClientConfiguration(endpoints: endpoints, timeout: .seconds(10))
-        configuration.tls = .init(
-            trustedCA: folder.client + "/ca.crt", certificate: folder.client + "/client.crt",
-            key: folder.client + "/client.key")
+        let own = identity.toMembers
+        configuration.tls = .init(trustedCA: own.trustedCA, certificate: own.certificate, key: own.key)
         do throws(ClientError) { return try Client(configuration) } catch { throw FleetFailure(text: "\(error)") }
     }
 
@@ -95,6 +108,7 @@ final class Fleet: Sendable {
                 seen.hasData = agent.hasData
                 seen.engine = agent.engine
                 seen.inventoryDigest = agent.inventoryDigest
+                seen.needsRestart = agent.needsRestart
                 let digests = Dictionary(agent.slots.map { ($0.name, $0.sha256) }, uniquingKeysWith: { first, _ in first })
                 seen.runs = digests[agent.runningSlot] ?? ""
                 seen.startsWith = digests[agent.slot] ?? ""
@@ -146,7 +160,7 @@ final class Fleet: Sendable {
         var operation = AgentPB.Operation(
             id: resuming?.id ?? "\(kind)-\(Hexadecimal.encode(SecureRandom.bytes(3)))", kind: kind,
             arguments: arguments,
-            owner: Self.owner, state: "open", began: resuming?.began ?? Int64(Clock.wall() / 1_000_000_000))
+            owner: identity.owner, state: "open", began: resuming?.began ?? Int64(Clock.wall() / 1_000_000_000))
         operation.epoch = (view.values.map(\.epoch).max() ?? 0) + 1
         operation.inventory = text
         operation.plan = plan
@@ -191,14 +205,6 @@ final class Fleet: Sendable {
         }
     }
 
-    private static var owner: String {
-        var name = [CChar](repeating: 0, count: 256)
-        unsafe gethostname(&name, name.count - 1)
-        let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let user = unsafe getpwuid(getuid()).map { unsafe String(cString: $0.pointee.pw_name) } ?? String(getuid())
-        return "\(user)@\(host)"
-    }
-
     // MARK: Single steps
 
     func writeLedger(_ held: Held, _ ledger: Ledger, to hosts: [String]) async throws(FleetFailure) {
@@ -210,8 +216,15 @@ final class Fleet: Sendable {
         }
     }
 
-    /// Keys made there, certificates issued here; the new serials by host.
+    /// Keys made there, certificates issued here, or, where nobody has the authorities, by the holders each host asks.
     func certify(_ held: Held, _ hosts: [String]) async throws(FleetFailure) {
+        guard let authorities = identity.authorities else {
+            return try await agents.all(hosts) { [self] name throws(FleetFailure) in
+                let request = AgentPB.ObtainCertificatesRequest(header: held.header(cluster, "certificates"))
+                let _: AgentPB.StepResponse = try await agents.call(
+                    name, RPC.Agent.obtainCertificates, request, seconds: 60)
+            }
+        }
         try await agents.all(hosts) { [self] name throws(FleetFailure) in
             let host = try host(name)
             let answer: AgentPB.RequestCertificatesResponse = try await agents.call(

@@ -120,14 +120,14 @@ struct FleetCommand {
 
     // MARK: Apply and members
 
-    private func overrides() throws(FleetFailure) -> Overrides {
+    func overrides() throws(FleetFailure) -> Overrides {
         guard values.option("override") != nil else { return Overrides() }
         do throws(Overrides.Misused) {
             return try Overrides(values.list("override"), reason: values.text("reason"))
         } catch { throw FleetFailure(code: 2, text: error.text) }
     }
 
-    private func wish(_ voters: [String]? = nil) throws(FleetFailure) -> ChangePlan.Wish {
+    func wish(_ voters: [String]? = nil) throws(FleetFailure) -> ChangePlan.Wish {
         var wish = ChangePlan.Wish(
             inventory: inventory, voters: voters, attestedDead: Set(values.list("attest-dead")),
             acceptsAnyCount: values.bool("accept-even"))
@@ -163,11 +163,12 @@ struct FleetCommand {
         return code
     }
 
-    private func carryOut(
+    func carryOut(
         _ wish: ChangePlan.Wish, _ kind: String, _ arguments: [String], _ fleet: Fleet, resuming: AgentPB.Operation?
     ) async throws(FleetFailure) -> Int32 {
         var wish = wish
-        wish.program = try OperatorArtifact(inventory)?.wish
+        // Agents deliver no programs: what runs stays.
+        wish.program = kind == Converging.kind ? nil : try OperatorArtifact(inventory)?.wish
         let view = await fleet.look()
         let first = try decide(wish, fleet, view)
         Output.data(first.text(inventory))
@@ -333,7 +334,7 @@ struct FleetCommand {
             options.compactMap { $0.hasPrefix("--attest-dead=") ? String($0.dropFirst(14)) : nil })
         wish.acceptsAnyCount = wish.acceptsAnyCount || options.contains("--accept-even")
         switch operation.kind {
-        case "apply", "members":
+        case "apply", "members", Converging.kind:
             return try await carryOut(
                 wish, operation.kind, operation.arguments.filter { !$0.hasPrefix("--") }, fleet, resuming: operation)
         case "restart":
@@ -361,7 +362,7 @@ struct FleetCommand {
 
     private func giveUp(_ operation: AgentPB.Operation, _ fleet: Fleet) async throws(FleetFailure) -> Int32 {
         let held = try await fleet.claim(operation.kind, operation.arguments, resuming: operation)
-        if operation.kind == "apply" || operation.kind == "members" {
+        if ["apply", "members", Converging.kind].contains(operation.kind) {
             let ledger = await fleet.look().ledger
             if ledger?.state == .active {
                 try await fleet.abortChange(held)
@@ -369,7 +370,7 @@ struct FleetCommand {
                 try await fleet.abortBootstrap(held)
             }
         }
-        await fleet.release(held, "aborted", "by \(held.operation.owner)")
+        await fleet.release(held, "aborted", AgentPB.Operation.givenUp + held.operation.owner)
         fleet.events.tell("operation \(operation.id) was given up")
         return 0
     }
@@ -464,6 +465,16 @@ struct FleetCommand {
             add(
                 host, "slot.runs", agent.slot.isEmpty || agent.slot == agent.runningSlot || agent.unit?.active != "active",
                 "the member runs \(agent.runningSlot), and is started with \(agent.slot) next", "covey restart \(host)", warn: true)
+            if let file = agent.file {
+                if !file.problem.isEmpty {
+                    add(host, "inventory.file", false, file.problem, "covey validate \(file.path), on \(host)")
+                } else if !file.isConducting && !file.news.hasPrefix(ConvergenceNews.inEffect) {
+                    let remedy = file.needsOperator ? "what it says" : "covey status"
+                    add(host, "inventory.file", false, "\(file.path): \(file.news)", remedy, warn: true)
+                } else {
+                    add(host, "inventory.file", true, file.news, "")
+                }
+            }
             add(host, "audit", agent.auditDamage.isEmpty, agent.auditDamage, "covey audit --verify -f \(file.path)")
             if agent.isPaused { add(host, "paused", false, agent.pausedReason, "covey resume", warn: true) }
         }

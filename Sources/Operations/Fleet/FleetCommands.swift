@@ -13,12 +13,12 @@ enum FleetCommands {
         "state-dir", .text, default: OperatorProgram.stateFolder,
         "Folder with the authorities and the operator's identity.")
     private static let usual = [file, state]
-    private static let soak = Option("soak", .duration, default: "30s", "Pause after each member.")
+    static let soak = Option("soak", .duration, default: "30s", "Pause after each member.")
     private static let overrides = [
         Option("override", .list, "Gates you answer for: ALARM, CAUGHTUP, CERT, CLOCK, DISK, QUORUM, VERSION."),
         Option("reason", .text, "Why; recorded with the operation."),
     ]
-    private static let membership =
+    static let membership =
         [
             Option("attest-dead", .list, "Hosts that are off and stay off, by your word; recorded."),
             Option("accept-even", .bool, "An even number of voters is meant."),
@@ -37,6 +37,11 @@ enum FleetCommands {
                     choices: ["systemd", "processes"]),
                 Option(
                     "metrics", .text, "HOST:PORT for /metrics; without it the host's address and port 2377; or off."),
+                Option(
+                    "inventory", .text,
+                    "The file agents of one mind make the cluster by, without an operator; without it "
+                        + "\(HostInventory.usualPath); or off."),
+                soak,
             ],
             commands: [
                 Command(
@@ -76,7 +81,8 @@ enum FleetCommands {
             description: """
                 Shows the plan, claims the cluster, and carries the plan out step by step. What is as it should be is left alone.
                 Exit codes: 0 done, 3 refused and nothing changed, 4 stopped midway, 5 another operation holds the cluster.
-                """, options: usual + membership),
+                Members whose settings have changed are restarted, one by one, the leader last.
+                """, options: usual + membership + [soak]),
         Command(
             "member", "", "members of a cluster",
             commands: [
@@ -198,7 +204,8 @@ enum FleetCommands {
             return AgentProgram.run(
                 .init(
                     root: values.text("root"), supervisor: values.text("supervisor"),
-                    metrics: values.text("metrics")))
+                    metrics: values.text("metrics"), inventory: values.text("inventory"),
+                    soak: .nanoseconds(values.duration("soak"))))
         }
         if command.name == "agent join" { return join(values) }
         if command.name == "audit" {

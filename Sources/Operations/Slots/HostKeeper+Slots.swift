@@ -186,6 +186,29 @@ extension HostKeeper {
 
     // MARK: Switching
 
+    /// An agent may not choose among what is installed: it is what the file on this host names, or the package's.
+    func activateSlot(
+        _ request: AgentPB.ActivateSlotRequest, by caller: String
+    ) throws(GRPCStatus) -> AgentPB.StepResponse {
+        guard !Self.isOperator(caller), let header = request.header else { return try activateSlot(request) }
+        let inventory = try declared(header)
+        let slot = slots.slot(request.slot)
+        let sha256 = slot?.manifest.sha256
+        let isNamed =
+            if inventory.installedProgram != nil {
+                request.slot.isEmpty
+            } else if inventory.artifact.file == nil {
+                sha256 != nil && sha256 == packageDigest.of(packageProgram)
+            } else {
+                slot != nil && (inventory.artifact.sha256 ?? sha256) == sha256
+                    && (inventory.version ?? slot?.manifest.version) == slot?.manifest.version && slot?.origin == "upload"
+            }
+        guard isNamed else {
+            throw GRPCStatus(.permissionDenied, "\(host.name): \(caller) may not choose the program \"\(request.slot)\"")
+        }
+        return try activateSlot(request)
+    }
+
     func activateSlot(_ request: AgentPB.ActivateSlotRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
         try step(request.header, "activate") { header throws(GRPCStatus) in
             let cluster = header.cluster

@@ -116,6 +116,8 @@ struct ClusterReport: Sendable, Equatable {
         var isBlind = false
         /// What makes the cluster as the inventory says.
         var applyCommand = "covey up"
+        /// What agents make of the files put on their hosts.
+        var news: [String] = []
         var observed: UInt64?
 
         struct Slots: Sendable, Equatable {
@@ -157,6 +159,7 @@ struct ClusterReport: Sendable, Equatable {
         for row in rows where row.isMember && evidence.certificates != nil {
             if !evidence.silentAgents.contains(row.host.name) { judgeCertificate(row, inventory) }
         }
+        notes += evidence.news
         for (host, slots) in evidence.slots.sorted(by: { $0.key < $1.key }) where slots.runs != slots.next {
             let runs = slots.runs.isEmpty ? "the program that was installed" : slots.runs
             notes.append("\(host) runs \(runs) and is started with \(slots.next) next: \(evidence.applyCommand)")

@@ -17,15 +17,32 @@ final class Gateway: @unchecked Sendable {
         var json: JSONValue? { try? JSONValue(parsing: body) }  // what is no JSON is nobody's answer
     }
 
+    private let loop: EventLoop
     private let mailbox: Mailbox
-    private let client: HTTP1Client
+    private let credentials: StatusCommand.Credentials
+    private var client: HTTP1Client?
 
-    init(_ loop: EventLoop, _ credentials: StatusCommand.Credentials) throws(TLSError) {
+    /// Fails when the certificates cannot be read.
+    convenience init(_ loop: EventLoop, _ credentials: StatusCommand.Credentials) throws(TLSError) {
+        self.init(whenAsked: loop, credentials)
+        _ = try opened()
+    }
+
+    /// Certificates are read when the first question is asked: they may come later.
+    init(whenAsked loop: EventLoop, _ credentials: StatusCommand.Credentials) {
+        self.loop = loop
+        self.credentials = credentials
+        mailbox = loop.mailbox
+    }
+
+    private func opened() throws(TLSError) -> HTTP1Client {
+        if let client { return client }
         var configuration = TLSConfiguration.client(
             trustedCA: credentials.trustedCA, certificate: credentials.certificate, key: credentials.key)
         configuration.applicationProtocols = ["http/1.1"]
-        mailbox = loop.mailbox
-        client = HTTP1Client(loop: loop, tls: try TLSContext(configuration), resolver: Resolver(loop))
+        let made = HTTP1Client(loop: loop, tls: try TLSContext(configuration), resolver: Resolver(loop))
+        client = made
+        return made
     }
 
     /// `body` nil: GET.
@@ -38,13 +55,15 @@ final class Gateway: @unchecked Sendable {
                     body == nil ? "GET" : "POST", path, body: body.map { .bytes(Array($0.text().utf8)) } ?? .none)
                 request.timeout = timeoutSeconds * 1_000_000_000
                 let origin = HTTPOrigin(isTLS: true, host: host, port: String(port))
-                _ = client.send(request, to: origin, Collector { continuation.resume(returning: $0) })
+                do throws(TLSError) {
+                    _ = try opened().send(request, to: origin, Collector { continuation.resume(returning: $0) })
+                } catch { continuation.resume(returning: .failure(.tls("\(error)"))) }
             }
         }
     }
 
     /// On the loop. Questions under way stay without an answer, so only when nobody waits.
-    func stop() { client.stop() }
+    func stop() { client?.stop() }
 
     private final class Collector: HTTP1ResponseHandler {
         private var answer = Answer(status: 0, body: [])

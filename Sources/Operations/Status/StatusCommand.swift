@@ -23,8 +23,10 @@ struct StatusCommand {
         case local
         /// The operator's machine.
         case fleet
-        /// A host: the agent leaves a copy of its ledger beside the inventory.
-        case host(ledger: String)
+        /// A host: the agent leaves a copy of its ledger beside the inventory it rendered from.
+        case host(folder: String)
+        /// A host on which an inventory file was put, and no cluster is there yet.
+        case waiting(news: String)
         /// Nowhere: the inventory has to do.
         case outside
     }
@@ -48,9 +50,13 @@ struct StatusCommand {
         var usual = folder.client
         if KeyFile.exists(FleetAuthorities.operatorFolder(folder) + "/agent.crt") {
             standpoint = .fleet
-        } else if KeyFile.exists(beside + "/ledger.json") && KeyFile.exists(beside + "/client") {
-            standpoint = .host(ledger: beside + "/ledger.json")
-            usual = beside + "/client"
+        } else if let own = ["", "/" + file.inventory.name].map({ beside + $0 }).first(where: {
+            KeyFile.exists($0 + "/ledger.json") && KeyFile.exists($0 + "/client")
+        }) {
+            standpoint = .host(folder: own)
+            usual = own + "/client"
+        } else if let news = FileNews.left(in: "\(beside)/\(file.inventory.name)") {
+            standpoint = .waiting(news: news)
         } else if isProcesses {
             standpoint = .local
         } else {
@@ -69,6 +75,9 @@ struct StatusCommand {
         do {
             // Without a cluster there are no credentials either.
             if case .local = standpoint { _ = try localLedger() }
+            if case .waiting(let news) = standpoint {
+                throw UpCommand.Refused(code: 3, text: "there is no cluster \(inventory.name) yet. \(news)")
+            }
             let loop = try EventLoop()
             let screen = StatusScreen(loop, asJSON: asJSON, isWatching: watching)
             // Before any thread is made: they inherit what is blocked.
@@ -124,15 +133,18 @@ struct StatusCommand {
             evidence = await ask(agents)
             evidence.applyCommand = "covey apply -f \(file.path)"
             if evidence.ledger == nil && !evidence.isBlind && evidence.silentAgents.isEmpty {
+                let news = evidence.news.map { "\n  - \($0)" }.joined()
                 throw UpCommand.Refused(
-                    code: 3, text: "no agent knows a cluster \(inventory.name); make it: \(evidence.applyCommand)")
+                    code: 3, text: "no agent knows a cluster \(inventory.name); make it: \(evidence.applyCommand)\(news)")
             }
             evidence.ledger = evidence.ledger ?? memory.ledger
-        case .host(let path):
+        case .host(let folder):
+            let path = folder + "/ledger.json"
             evidence.ledger = try Ledger.load(path)
             evidence.source = path
+            if let news = FileNews.left(in: folder) { evidence.news.append(news) }
             evidence.applyCommand = "covey apply"
-        case .outside: break
+        case .waiting, .outside: break
         }
         let members =
             evidence.ledger.map { ledger in
@@ -178,6 +190,7 @@ struct StatusCommand {
         evidence.source = "agents of \(seen.keys.sorted().joined(separator: ", "))"
         evidence.silentAgents = Set(inventory.hosts.map(\.name).filter { seen[$0] == nil })
         evidence.isBlind = seen.isEmpty
+        evidence.news = FileNews.lines(seen)
         let now = Int64(Clock.wall() / 1_000_000_000)
         var certificates: [String: Int64] = [:]
         for (host, agent) in seen {

@@ -44,6 +44,33 @@ extension JournalMessage {
                 The whole cluster: covey status; what to do about it: covey doctor
                 """),
         JournalMessage(
+            id: "5e1d70c94b3a4d1f8c26a0f7e9b31c01", text: "agent: inventory file refused",
+            subject: "The inventory file on @COVEY_MEMBER@ cannot be used",
+            explanation: """
+                The message names the place: file, line and column. Nothing was changed, here or on other hosts, and nothing will
+                be until the file is right: all hosts must have the same one.
+
+                Check it before it is put there: covey validate FILE
+                """),
+        JournalMessage(
+            id: "5e1d70c94b3a4d1f8c26a0f7e9b31c02", text: "agent: convergence",
+            subject: "What the agent of @COVEY_MEMBER@ makes of the inventory file put on its host",
+            explanation: """
+                When every host the file names has the same one, the first of them makes the cluster what it says: with the plan,
+                gates and steps of covey apply. Until then the message says which host differs, or what failed.
+
+                What is going on now: covey status. The steps of the last operation: covey op show
+                """),
+        JournalMessage(
+            id: "5e1d70c94b3a4d1f8c26a0f7e9b31c03", text: "agent: convergence needs an operator",
+            subject: "The agent of @COVEY_MEMBER@ waits for an operator",
+            explanation: """
+                The inventory file put on the hosts asks for something that agents do not do by themselves: what has no way back,
+                what another generation has decided already, or what wants an authority that is not here. Nothing was changed.
+
+                The message says what to do. On the operator's machine, with the same inventory: covey apply
+                """),
+        JournalMessage(
             id: "b1f4d6a07c3e4f52a9c81e0d35f7a201", text: "agent: age of certificates",
             subject: "Certificates of cluster @COVEY_CLUSTER@ on @COVEY_MEMBER@ come to their end, or are good again",
             explanation: """

@@ -24,6 +24,9 @@ package enum RPC {
         package static let installCertificates = MethodDescriptor(
             "/coveyagentpb.Agent/InstallCertificates",
             AgentPB.InstallCertificatesRequest.descriptor, AgentPB.StepResponse.descriptor)
+        package static let obtainCertificates = MethodDescriptor(
+            "/coveyagentpb.Agent/ObtainCertificates",
+            AgentPB.ObtainCertificatesRequest.descriptor, AgentPB.StepResponse.descriptor)
         package static let render = MethodDescriptor(
             "/coveyagentpb.Agent/Render",
             AgentPB.RenderRequest.descriptor, AgentPB.StepResponse.descriptor)
@@ -262,6 +265,7 @@ package enum RPC {
         Agent.writeLedger,
         Agent.requestCertificates,
         Agent.installCertificates,
+        Agent.obtainCertificates,
         Agent.render,
         Agent.control,
         Agent.quarantine,

@@ -501,6 +501,68 @@ package enum AgentPB {
             ])
     }
 
+    /// What a host makes of the inventory file that was put on it.
+    package struct FileState: WireMessage {
+        package var path: String = ""
+        package var digest: String = ""
+        package var generation: Int64 = 0
+        package var problem: String = ""
+        package var news: String = ""
+        package var needsOperator: Bool = false
+        package var isConducting: Bool = false
+
+        package init() {}
+        package init(
+            path: String = "", digest: String = "", generation: Int64 = 0, problem: String = "", news: String = "",
+            needsOperator: Bool = false, isConducting: Bool = false
+        ) {
+            self.path = path
+            self.digest = digest
+            self.generation = generation
+            self.problem = problem
+            self.news = news
+            self.needsOperator = needsOperator
+            self.isConducting = isConducting
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&path)
+                case 2: try reader.read(&digest)
+                case 3: try reader.read(&generation)
+                case 4: try reader.read(&problem)
+                case 5: try reader.read(&news)
+                case 6: try reader.read(&needsOperator)
+                case 7: try reader.read(&isConducting)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(7, isConducting)
+            writer.field(6, needsOperator)
+            writer.field(5, news)
+            writer.field(4, problem)
+            writer.field(3, generation)
+            writer.field(2, digest)
+            writer.field(1, path)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.FileState",
+            [
+                FieldDescriptor(1, "path", .string),
+                FieldDescriptor(2, "digest", .string),
+                FieldDescriptor(3, "generation", .int64),
+                FieldDescriptor(4, "problem", .string),
+                FieldDescriptor(5, "news", .string),
+                FieldDescriptor(6, "needs_operator", .bool),
+                FieldDescriptor(7, "is_conducting", .bool),
+            ])
+    }
+
     package struct ObserveResponse: WireMessage {
         package var host: String = ""
         package var ledger: String = ""
@@ -526,6 +588,10 @@ package enum AgentPB {
         package var auditCount: UInt64 = 0
         package var auditHead: String = ""
         package var auditDamage: String = ""
+        package var file: AgentPB.FileState? = nil
+        package var inventoryGeneration: Int64 = 0
+        package var needsRestart: Bool = false
+        package var hadLedger: Bool = false
 
         package init() {}
         package init(
@@ -534,7 +600,8 @@ package enum AgentPB {
             pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
             wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = "",
             engine: String = "", slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0,
-            auditHead: String = "", auditDamage: String = ""
+            auditHead: String = "", auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0,
+            needsRestart: Bool = false, hadLedger: Bool = false
         ) {
             self.host = host
             self.ledger = ledger
@@ -560,6 +627,10 @@ package enum AgentPB {
             self.auditCount = auditCount
             self.auditHead = auditHead
             self.auditDamage = auditDamage
+            self.file = file
+            self.inventoryGeneration = inventoryGeneration
+            self.needsRestart = needsRestart
+            self.hadLedger = hadLedger
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -589,12 +660,20 @@ package enum AgentPB {
                 case 53: try reader.read(&auditCount)
                 case 54: try reader.read(&auditHead)
                 case 55: try reader.read(&auditDamage)
+                case 60: try reader.read(&file)
+                case 61: try reader.read(&inventoryGeneration)
+                case 62: try reader.read(&needsRestart)
+                case 63: try reader.read(&hadLedger)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(63, hadLedger)
+            writer.field(62, needsRestart)
+            writer.field(61, inventoryGeneration)
+            writer.field(60, file)
             writer.field(55, auditDamage)
             writer.field(54, auditHead)
             writer.field(53, auditCount)
@@ -648,6 +727,10 @@ package enum AgentPB {
                 FieldDescriptor(53, "audit_count", .uint64),
                 FieldDescriptor(54, "audit_head", .string),
                 FieldDescriptor(55, "audit_damage", .string),
+                FieldDescriptor(60, "file", .message({ AgentPB.FileState.descriptor }), .explicit),
+                FieldDescriptor(61, "inventory_generation", .int64),
+                FieldDescriptor(62, "needs_restart", .bool),
+                FieldDescriptor(63, "had_ledger", .bool),
             ])
     }
 
@@ -1047,6 +1130,36 @@ package enum AgentPB {
             ])
     }
 
+    package struct ObtainCertificatesRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil
+        ) {
+            self.header = header
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ObtainCertificatesRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit)
+            ])
+    }
+
     package struct RenderRequest: WireMessage {
         package var header: AgentPB.StepHeader? = nil
         package var inventory: String = ""
@@ -1338,31 +1451,36 @@ package enum AgentPB {
 
     package struct IssueCertificatesResponse: WireMessage {
         package var certificates: [AgentPB.CertificateFile] = []
+        package var authorities: [AgentPB.CertificateFile] = []
 
         package init() {}
         package init(
-            certificates: [AgentPB.CertificateFile] = []
+            certificates: [AgentPB.CertificateFile] = [], authorities: [AgentPB.CertificateFile] = []
         ) {
             self.certificates = certificates
+            self.authorities = authorities
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
             while let field = try reader.nextField() {
                 switch field {
                 case 1: try reader.read(&certificates)
+                case 2: try reader.read(&authorities)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(2, authorities)
             writer.field(1, certificates)
         }
 
         package static let descriptor: MessageDescriptor = MessageDescriptor(
             "coveyagentpb.IssueCertificatesResponse",
             [
-                FieldDescriptor(1, "certificates", .message({ AgentPB.CertificateFile.descriptor }), .repeated)
+                FieldDescriptor(1, "certificates", .message({ AgentPB.CertificateFile.descriptor }), .repeated),
+                FieldDescriptor(2, "authorities", .message({ AgentPB.CertificateFile.descriptor }), .repeated),
             ])
     }
 
@@ -1405,14 +1523,16 @@ package enum AgentPB {
         package var header: AgentPB.StepHeader? = nil
         package var role: String = ""
         package var pem: Bytes = []
+        package var bundle: Bytes = []
 
         package init() {}
         package init(
-            header: AgentPB.StepHeader? = nil, role: String = "", pem: Bytes = []
+            header: AgentPB.StepHeader? = nil, role: String = "", pem: Bytes = [], bundle: Bytes = []
         ) {
             self.header = header
             self.role = role
             self.pem = pem
+            self.bundle = bundle
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -1421,12 +1541,14 @@ package enum AgentPB {
                 case 1: try reader.read(&header)
                 case 2: try reader.read(&role)
                 case 3: try reader.read(&pem)
+                case 4: try reader.read(&bundle)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(4, bundle)
             writer.field(3, pem)
             writer.field(2, role)
             writer.field(1, header)
@@ -1438,6 +1560,7 @@ package enum AgentPB {
                 FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
                 FieldDescriptor(2, "role", .string),
                 FieldDescriptor(3, "pem", .bytes),
+                FieldDescriptor(4, "bundle", .bytes),
             ])
     }
 

@@ -1,0 +1,35 @@
+// Certificates of a host that is about to be a member, when no operator is there to issue them: keys made here, certified by
+// the agents of the holders, whom this host asks itself, under its own name.
+
+import GRPC
+import Wire
+
+struct FirstCertificates: Sendable {
+    let service: AgentService
+    let folders: AgentFolders
+    let host: String
+
+    func obtain(_ request: AgentPB.ObtainCertificatesRequest, by caller: String) async throws(GRPCStatus)
+        -> AgentPB.StepResponse
+    {
+        let begun = try await onHost { keeper throws(GRPCStatus) in try keeper.beginCertificates(request, by: caller) }
+        guard let begun else { return AgentPB.StepResponse(evidence: "there already") }
+        let renewal = LeafRenewal(service: service, folders: folders, host: host)
+        let issued: AgentPB.IssueCertificatesResponse
+        do throws(LeafRenewal.Failure) { issued = try await renewal.ask(begun.order, begun.requests) } catch {
+            throw GRPCStatus(.unavailable, "\(host): no certificates: \(error)")
+        }
+        return try await onHost { keeper throws(GRPCStatus) in
+            try keeper.installCertificates(request, begun.order, issued)
+        }
+    }
+
+    private func onHost<Value: Sendable>(
+        _ body: @escaping @Sendable (HostKeeper) throws(GRPCStatus) -> Value
+    ) async throws(GRPCStatus) -> Value {
+        let result: Result<Value, GRPCStatus> = await service.host { keeper in
+            do throws(GRPCStatus) { return .success(try body(keeper)) } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+}
