@@ -15,7 +15,7 @@ APT := libnghttp2-dev liblmdb-dev libssl-dev libsystemd-dev libyaml-dev libcrypt
 RELEASE := swift build -c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked
 export SWIFT_BACKTRACE ?= enable=no
 
-.PHONY: help deps build release up test bench simulate fuzz soak sanitize drill units lint format proto package clean
+.PHONY: help deps build release up test bench simulate fuzz soak sanitize drill transcripts units lint format proto package clean
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,9 +62,7 @@ fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
 	Tests/Fuzz/run.sh $(or $(SECONDS_EACH),60)
 
 soak: release ## clusters under faults, mixed ones too: make soak SECONDS=1800 SEED=1
-	.deps/venv/bin/python Tests/ClusterTests/Replay/faults.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
-	.deps/venv/bin/python Tests/ClusterTests/Replay/partitions.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
-	.deps/venv/bin/python Tests/ClusterTests/Replay/mixed.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED)) all_kinds_under_load
+	.deps/venv/bin/python Tests/ClusterTests/Replay/soak.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))
 
 sanitize: deps ## the tests under address and thread sanitizer
 	Tests/sanitize.sh
@@ -76,8 +74,11 @@ units: ## rewrite Units from what renders them
 	swift build --product covey
 	.build/debug/covey render --units --output-dir Units
 
-drill: package ## drills on real systemd hosts (root): make drill ONLY='disk power'
-	Tests/Lab/drill $(ONLY)
+drill: package ## drills on real systemd hosts (root): make drill ONLY='disk power', or ALL=1 with the long ones
+	Tests/Lab/drill $(if $(ALL),--all) $(ONLY)
+
+transcripts: package ## write docs/operations/transcripts anew, from a drill on real hosts
+	Tests/Lab/drill --transcripts docs/operations/transcripts
 
 lint: ## check the layout of the source
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

@@ -88,7 +88,7 @@ let package = Package(
             [
                 "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
             ]),
-        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
+        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB", "CLinux"]),
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),
@@ -158,7 +158,8 @@ let package = Package(
                 "CoveyClient", "Connections", "Foundations", "TestSupport", "Wire", "GRPC", "Linux", "PKI", "TLSEngine",
             ]),
         tests(
-            "ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "Foundations", "TestSupport"], data: true, exclude: ["Replay"]
+            "ServerTests", ["Server", "CoveyClient", "Wire", "JSON", "State", "MVCC", "Foundations", "TestSupport"], data: true,
+            exclude: ["Replay"]
         ),
         tests(
             "PeerTests",

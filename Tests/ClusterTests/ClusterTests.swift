@@ -44,6 +44,11 @@ struct ClusterTests {
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `a member whose store was damaged is found by the hashes of compactions`() throws {
+        try run("corruption.py", ["--jobs", "2"])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
     func `real members and ours are one cluster, in every mixture`() throws {
         try run("mixed.py", ["--jobs", "2"])
     }

@@ -70,6 +70,39 @@ import Testing
         #expect(plan.steps[0].isOneWay && plan.steps[0].toleranceAfter == 1)
     }
 
+    @Test func `members that run another program are restarted into it, the leader last, and not while members change`() throws {
+        let program = ChangePlan.Program(slot: "1.1.0-new", sha256: "new", isUnsigned: false)
+        func plan(_ hosts: [String: ChangePlan.Seen], _ voters: [String]? = nil) throws -> ChangePlan {
+            try ChangePlan.decide(.init(inventory: inventory, program: program, voters: voters), hosts)
+        }
+        var hosts = seen(["kv1", "kv2", "kv3"])
+        for name in hosts.keys {
+            hosts[name]?.runs = "old"
+            hosts[name]?.startsWith = "old"
+        }
+        let all = try plan(hosts)
+        #expect(all.kind == .roll)
+        #expect(all.steps.map(\.action) == ["kv2", "kv3", "kv1"].map { .roll($0, slot: "1.1.0-new") })
+        #expect(all.gateContext(inventory, isResuming: false)?.gates.contains(.version) == true)
+        #expect(refusal { try plan(hosts, ["kv1", "kv3", "kv4"]) } == "ARTIFACT")
+        // One was switched and not restarted, one is done.
+        hosts["kv2"]?.startsWith = "new"
+        hosts["kv3"]?.startsWith = "new"
+        hosts["kv3"]?.runs = "new"
+        let rest = try plan(hosts)
+        #expect(rest.steps.map(\.action) == ["kv2", "kv1"].map { .roll($0, slot: "1.1.0-new") })
+        #expect(rest.gateContext(inventory, isResuming: false)?.gates.contains(.version) == false, "versions differ meanwhile")
+        hosts["kv1"]?.hasAgent = false
+        #expect(refusal { try plan(hosts) } == "AGENTS")
+        for name in hosts.keys {
+            hosts[name]?.hasAgent = true
+            hosts[name]?.runs = "new"
+            hosts[name]?.startsWith = "new"
+        }
+        #expect(try plan(hosts).kind == .nothing)
+        #expect(try decide(seen(["kv1", "kv2", "kv3"])).kind == .nothing, "nobody said which program")
+    }
+
     @Test func `an old data directory stops a bootstrap, and so does an agent that is silent`() {
         var hosts = bare()
         hosts["kv1"]?.hasData = true

@@ -8,28 +8,29 @@ import Wire
 
 @testable import Operations
 
+/// A supervisor that only remembers what it was told.
+final class RememberingBackend: ServiceBackend {
+    let name = "processes"
+    var active = "inactive"
+    var told: [String] = []
+
+    func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState { AgentPB.UnitState(active: active) }
+    func reload() throws(BackendError) {}
+    func start(_ cluster: String) throws(BackendError) { told.append("start") }
+    func stop(_ cluster: String) throws(BackendError) { told.append("stop") }
+    func restart(_ cluster: String) throws(BackendError) { told.append("restart") }
+    func setEnabled(_ cluster: String, _ on: Bool) throws(BackendError) { told.append(on ? "enable" : "disable") }
+    func setMasked(_ cluster: String, _ on: Bool) throws(BackendError) { told.append(on ? "mask" : "unmask") }
+    func tick() {}
+}
+
 /// The steps of one host, with a supervisor that only remembers what it was told.
 @Suite struct HostKeeperTests {
-    private final class Remembering: ServiceBackend {
-        let name = "processes"
-        var active = "inactive"
-        var told: [String] = []
-
-        func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState { AgentPB.UnitState(active: active) }
-        func reload() throws(BackendError) {}
-        func start(_ cluster: String) throws(BackendError) { told.append("start") }
-        func stop(_ cluster: String) throws(BackendError) { told.append("stop") }
-        func restart(_ cluster: String) throws(BackendError) { told.append("restart") }
-        func setEnabled(_ cluster: String, _ on: Bool) throws(BackendError) { told.append(on ? "enable" : "disable") }
-        func setMasked(_ cluster: String, _ on: Bool) throws(BackendError) { told.append(on ? "mask" : "unmask") }
-        func tick() {}
-    }
-
     private static let text =
         "metadata: {name: main}\nspec:\n  hosts:\n    kv1: 10.0.0.1\n    kv2: 10.0.0.2\n    kv3: 10.0.0.3\n"
 
     private let folder = temporaryFolder("keeper")
-    private let backend = Remembering()
+    private let backend = RememberingBackend()
     private let keeper: HostKeeper
     private let inventory: Inventory
 

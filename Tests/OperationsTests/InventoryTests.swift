@@ -99,7 +99,6 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
         ),
         Case(
             threeHosts("server: {version: AGE-SECRET-KEY-1QQ}"),
-            "c.yaml:7:21: warning: spec.server.version: is kept, but nothing in this version acts on it",
             "c.yaml:7:21: error: spec.server.version: holds what looks like a secret; an inventory holds no secrets, it is meant to be shared"
         ),
         // Hosts.
@@ -169,7 +168,26 @@ func threeHosts(_ more: String) -> String { threeHosts + "  " + more + "\n" }
             "metadata: {name: main}\nspec: {supervisor: processes, hosts: {m1: 127.0.0.1}, storage: {dataDir: /x}}",
             "c.yaml:2:74: error: spec.storage.dataDir: does not go with supervisor processes; leave it out: `covey up --state-dir` says where"
         ),
+        Case(
+            threeHosts("server: {artifact: {file: /x, keys: {release: 'ed25519:AAAA'}}}"),
+            "c.yaml:7:49: error: spec.server.artifact.keys.release: \"ed25519:AAAA\" is not a key; allowed: ed25519: and 32 bytes in base64, as `covey artifact key` prints it"
+        ),
+        Case(
+            "metadata: {name: versions}\nspec: {hosts: {kv1: 10.0.0.1}}",
+            "c.yaml:1:18: error: metadata.name: versions is the name of a folder beside the clusters' data; choose another name"),
         // Warnings: the inventory is good.
+        Case(
+            threeHosts("server: {artifact: {signer: release}}"),
+            "c.yaml:7:31: warning: spec.server.artifact.signer: has no effect without file: hosts run what root has installed there; give spec.server.artifact.file, or leave it out"
+        ),
+        Case(
+            threeHosts("server: {artifact: {file: /x, allowUnsigned: true}}"),
+            "c.yaml:7:48: warning: spec.server.artifact.allowUnsigned: lets programs run that nobody has signed; sign them: covey artifact sign PROGRAM --key KEY"
+        ),
+        Case(
+            threeHosts("server: {engine: etcd, version: 3.5.1}"),
+            "c.yaml:7:35: warning: spec.server.version: has no effect: with engine etcd and no file, hosts run what is installed there; give spec.server.artifact.file, or leave it out"
+        ),
         Case(
             "metadata: {name: main}\nspec:\n  hosts:\n    kv1: {address: 10.0.0.1, zone: a}\n    kv2: {address: 10.0.0.2, zone: a}\n    kv3: {address: 10.0.0.3, zone: b}\n",
             "c.yaml:4:5: warning: spec.hosts: zone a has 2 of 3 voters: the cluster stops with it; spread voters so that no zone has more than 1"

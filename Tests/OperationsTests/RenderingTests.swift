@@ -33,6 +33,17 @@ import Testing
         }
     }
 
+    @Test(arguments: ["covey", "etcd"]) func `a unit starts what the link of the version slot says`(_ engine: String) throws {
+        let text = "metadata: {name: main}\nspec: {server: {engine: \(engine)}, hosts: {kv1: 10.0.0.1}}\n"
+        let inventory = try InventoryFile.parse(Array(text.utf8), "test").inventory
+        let lines = HostFiles.dropIn(inventory, program: "/etc/covey/main/program").text.split(separator: "\n")
+        let wanted = engine == "covey" ? "program server --config-file" : "program --config-file"
+        let start = "ExecStart=/etc/covey/main/\(wanted)=/etc/covey/%i/server.yaml"
+        #expect(lines.filter { $0.hasPrefix("ExecStart=") } == ["ExecStart=", start[...]])
+        let without = HostFiles.dropIn(inventory, program: nil).text
+        #expect(without.contains("ExecStart") == (engine == "etcd"))
+    }
+
     @Test func `the words of a local member are as recorded`() throws {
         let inventory = try example("local")
         let folders = MemberFolders(data: "/s/local/members/m1/data", tls: "/s/local/members/m1/tls")

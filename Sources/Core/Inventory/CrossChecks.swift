@@ -5,7 +5,7 @@ import Flags
 extension Inventory {
     func crossChecks() -> [Problem] {
         hostAddresses() + ports() + voterCount() + zones() + times() + sizes() + certificates() + listening()
-            + folders() + engines()
+            + folders() + engines() + artifacts()
     }
 
     private func place(_ path: String) -> Place {
@@ -214,8 +214,40 @@ extension Inventory {
         }
     }
 
+    private func artifacts() -> [Problem] {
+        var found: [Problem] = []
+        let path = "spec.server.artifact"
+        if artifact.file == nil {
+            for (key, isGiven) in [
+                ("signer", artifact.signer != nil), ("keys", !artifact.keys.isEmpty), ("allowUnsigned", artifact.allowsUnsigned),
+            ] where isGiven {
+                found.append(
+                    warning(
+                        "\(path).\(key)", "has no effect without file: hosts run what root has installed there",
+                        "give spec.server.artifact.file, or leave it out"))
+            }
+        } else if artifact.allowsUnsigned {
+            found.append(
+                warning(
+                    "\(path).allowUnsigned", "lets programs run that nobody has signed",
+                    "sign them: covey artifact sign PROGRAM --key KEY"))
+        }
+        if engine.program != nil && artifact.file == nil && (artifact.sha256 != nil || version != nil) {
+            found.append(
+                warning(
+                    artifact.sha256 != nil ? "\(path).sha256" : "spec.server.version",
+                    "has no effect: with engine etcd and no file, hosts run what is installed there",
+                    "give spec.server.artifact.file, or leave it out"))
+        }
+        return found
+    }
+
     private func folders() -> [Problem] {
         var found: [Problem] = []
+        if ["versions", "quarantine"].contains(name) {
+            found.append(
+                problem("metadata.name", "\(name) is the name of a folder beside the clusters' data", "choose another name"))
+        }
         if let walDirectory, walDirectory == dataDirectory {
             found.append(
                 problem("spec.storage.walDir", "is the data folder", "leave it out, or give a folder on another disk"))

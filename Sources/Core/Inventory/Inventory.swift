@@ -52,6 +52,19 @@ package struct Inventory: Sendable, Equatable {
         }
     }
 
+    /// The program members run, and what proves that it is the right one.
+    package struct Artifact: Sendable, Equatable {
+        /// On the operator's machine; nil: each host's own package.
+        package var file: String?
+        package var sha256: String?
+        package var signer: String?
+        /// Public keys by name: `ed25519:...`.
+        package var keys: [String: String] = [:]
+        package var allowsUnsigned = false
+
+        package init() {}
+    }
+
     package enum Compaction: Sendable, Equatable {
         case off
         /// Nanoseconds.
@@ -78,6 +91,9 @@ package struct Inventory: Sendable, Equatable {
     package var generation: Int64
     package var supervisor: Supervisor
     package var engine: Engine
+    /// Nil: whatever it is.
+    package var version: String?
+    package var artifact: Artifact
     /// By name.
     package var hosts: [Host]
     /// Nil: each host listens on its own address.
@@ -111,6 +127,9 @@ package struct Inventory: Sendable, Equatable {
     /// Everything, with defaults and places: for the explanation of a key.
     package let resolved: Resolved
     package let digest: InventoryDigest
+
+    /// Upstream's, when hosts run what is installed on them.
+    package var installedProgram: String? { artifact.file == nil ? engine.program : nil }
 
     package var voters: [Host] { hosts.filter { $0.role == .voter } }
     package var quorum: Int { voters.count / 2 + 1 }
@@ -163,6 +182,8 @@ extension Inventory {
         engine =
             spec.text("server.engine") == "etcd"
             ? .etcd(spec.textIfAny("server.program") ?? "/usr/bin/etcd") : .covey
+        version = spec.textIfAny("server.version")
+        artifact = Artifact(spec)
         hosts = (spec.find("hosts")?.members ?? []).map { Host($0, spec) }
         listenAddress = spec.textIfAny("network.listen")
         dataDirectory = spec.textIfAny("storage.dataDir") ?? "/var/lib/covey/\(resolved.text("metadata.name"))"
@@ -209,6 +230,17 @@ extension Inventory.Host {
         peerPort = port("peer")
         metricsPort = port("metrics")
         place = member.value.place ?? Place(line: 1, column: 1)
+    }
+}
+
+extension Inventory.Artifact {
+    fileprivate init(_ spec: Resolved) {
+        file = spec.textIfAny("server.artifact.file")
+        sha256 = spec.textIfAny("server.artifact.sha256")
+        signer = spec.textIfAny("server.artifact.signer")
+        keys = Dictionary(
+            uniqueKeysWithValues: (spec.find("server.artifact.keys")?.members ?? []).map { ($0.name, $0.value.shown) })
+        allowsUnsigned = spec.flag("server.artifact.allowUnsigned")
     }
 }
 

@@ -1,6 +1,7 @@
 // Every key of an inventory. The order here is the order of the canonical form and of listings.
 
 import Flags
+import Foundations
 
 package enum Schema {
     package static let root: [Setting] = [
@@ -52,17 +53,35 @@ package enum Schema {
             "program", .text(.path), follows: "/usr/bin/etcd, for engine etcd", becomes: "ExecStart=",
             "Where upstream's program is, on every host."),
         Setting(
-            "version", .text(.any), pending: true, "The version to run; the one that is installed when nothing is said."
-        ),
+            "version", .text(.any), follows: "what the artifact, or the package on the hosts, is",
+            becomes: "a condition of every version slot that is installed",
+            "The version to run: a program that is another is refused."),
         Setting(
             "channel", .choice(["stable", "testing"]), default: "stable", pending: true, "Where new versions come from."
         ),
         Setting(
             "artifact",
             .record([
-                Setting("sha256", .text(hexDigest), pending: true, "Digest the program must have."),
-                Setting("signer", .text(.any), pending: true, "Whose signature it must carry."),
-            ]), pending: true, "Proof that the program is the one that is meant."),
+                Setting(
+                    "file", .text(.path), follows: "the program of the package on each host",
+                    becomes: "a version slot on every host, and /etc/covey/NAME/program",
+                    """
+                    The program to run, on the operator's machine; beside it FILE.manifest and FILE.manifest.sig, which `covey \
+                    artifact sign` makes. It is sent to the hosts, and members are restarted into it one by one.
+                    """),
+                Setting(
+                    "sha256", .text(hexDigest), becomes: "a condition of every version slot that is installed",
+                    "Digest the program must have."),
+                Setting(
+                    "signer", .text(.name), follows: "any of the trusted keys",
+                    "Name of the key that must have signed it: of `keys`, or of a file in /etc/covey/release-keys.d on the hosts."),
+                Setting(
+                    "keys", .table(key: .name, .text(releaseKey), count: 0...16),
+                    "Public keys of those whose programs may run, by name; beside those in /etc/covey/release-keys.d on the hosts."),
+                Setting(
+                    "allowUnsigned", .flag, default: "false",
+                    "Take a file nobody has signed; every plan says so. A signature that is there must be right in any case."),
+            ]), "The program the members run, and the proof that it is the one that is meant."),
     ]
 
     private static let host: [Setting] = [
@@ -256,6 +275,12 @@ package enum Schema {
     private static let hexDigest = TextRule("digest", allowed: "64 hexadecimal digits", pattern: "^[0-9a-f]{64}$") {
         text in
         text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+    }
+
+    private static let releaseKey = TextRule(
+        "key", allowed: "ed25519: and 32 bytes in base64, as `covey artifact key` prints it", pattern: "^ed25519:[A-Za-z0-9+/]{43}=$"
+    ) { text in
+        text.hasPrefix("ed25519:") && Base64.decode(text.dropFirst(8).utf8)?.count == 32
     }
 
     private static let agentKey = TextRule(

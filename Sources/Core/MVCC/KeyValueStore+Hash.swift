@@ -119,8 +119,12 @@ extension KeyValueStore {
             compactionHash = nil
             return
         }
-        compactionHash = HashJob(revision, compacted: compactedRevision)
-        compactionHash?.isForCompaction = true
+        var job = HashJob(revision, compacted: compactedRevision)
+        job.isForCompaction = true
+        // When nothing is alive there, releases disagree about a tombstone exactly at the revision: better no hash than one
+        // that differs from a healthy member's.
+        _ = keepRevision(&job)
+        compactionHash = job.keepsNothing! ? nil : job
     }
 
     /// True when there is none, or it is done.

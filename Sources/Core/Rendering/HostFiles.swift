@@ -23,17 +23,16 @@ package enum HostFiles {
             tls: configurationFolder(inventory.name) + "/tls")
     }
 
-    package static func all(_ inventory: Inventory, _ host: Inventory.Host, _ identity: MemberIdentity)
-        -> [RenderedFile]
-    {
+    /// `program`: a link to what is started, on hosts with version slots.
+    package static func all(
+        _ inventory: Inventory, _ host: Inventory.Host, _ identity: MemberIdentity, program: String? = nil
+    ) -> [RenderedFile] {
         let settings = ServerSettings(inventory, host, identity, folders(inventory))
         var files = [
             RenderedFile(
                 path: configurationFolder(inventory.name) + "/server.yaml",
                 text: note(inventory) + settings.configurationFile),
-            RenderedFile(
-                path: "/etc/systemd/system/covey-server@\(inventory.name).service.d/50-inventory.conf",
-                text: note(inventory) + dropIn(inventory)),
+            dropIn(inventory, program: program),
         ]
         if !ownFolders(inventory).isEmpty {
             let lines = ownFolders(inventory).map { "d \($0) 0700 covey covey -\n" }.joined()
@@ -56,7 +55,13 @@ package enum HostFiles {
         "# Rendered from the inventory of cluster \(inventory.name), digest \(inventory.digest.short). Changes here are lost.\n"
     }
 
-    private static func dropIn(_ inventory: Inventory) -> String {
+    package static func dropIn(_ inventory: Inventory, program: String?) -> RenderedFile {
+        RenderedFile(
+            path: "/etc/systemd/system/covey-server@\(inventory.name).service.d/50-inventory.conf",
+            text: note(inventory) + dropInText(inventory, program: program))
+    }
+
+    private static func dropInText(_ inventory: Inventory, program: String?) -> String {
         var out = "[Unit]\n"
         let places = places(inventory)
         // Without its disk the member would begin with an empty folder on another.
@@ -65,9 +70,11 @@ package enum HostFiles {
         let others = ownFolders(inventory)
         if !others.isEmpty { out += "ReadWritePaths=\(others.joined(separator: " "))\n" }
         out += "MemoryMin=\(inventory.memoryMinBytes)\n"
-        if let program = inventory.engine.program {
+        if let upstream = inventory.engine.program {
             // The unit's own command goes first; etcd says when it is ready, and tells the watchdog nothing.
-            out += "ExecStart=\nExecStart=\(program) --config-file=/etc/covey/%i/server.yaml\nWatchdogSec=0\n"
+            out += "ExecStart=\nExecStart=\(program ?? upstream) --config-file=/etc/covey/%i/server.yaml\nWatchdogSec=0\n"
+        } else if let program {
+            out += "ExecStart=\nExecStart=\(program) server --config-file=/etc/covey/%i/server.yaml\n"
         }
         if let most = inventory.memoryMaxBytes { out += "MemoryMax=\(most)\n" }
         return out + "LimitNOFILE=\(inventory.openFilesMax)\n"

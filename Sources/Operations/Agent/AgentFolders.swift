@@ -4,7 +4,8 @@
 //     /etc/covey/agent/authorities/CLUSTER/   client.crt, client.key, peer.crt, peer.key: of a holder
 //     /etc/covey/inventory.yaml         put there by others, to converge by
 //     /etc/covey/CLUSTER/               cluster.yaml, server.yaml, ledger.json (a copy), tls -> tls-GENERATION
-//     /var/lib/covey-agent/CLUSTER/     ledger.json, operation.json, journal
+//     /var/lib/covey-agent/CLUSTER/     ledger.json, operation.json, journal, audit/
+//     /var/lib/covey/versions/          a folder a version slot: a program and where it is from
 //     /var/lib/covey/CLUSTER            the member's data; beside it CLUSTER.identity.json and quarantine/
 
 import Inventory
@@ -38,7 +39,15 @@ struct AgentFolders: Sendable, Equatable {
     func ledger(_ cluster: String) -> String { records(cluster) + "/ledger.json" }
     func operation(_ cluster: String) -> String { records(cluster) + "/operation.json" }
     func leafProof(_ cluster: String) -> String { records(cluster) + "/unproven-certificates.json" }
+    func startedSlot(_ cluster: String) -> String { records(cluster) + "/started-slot" }
+    func audit(_ cluster: String) -> String { records(cluster) + "/audit" }
     func journal(_ cluster: String) -> String { records(cluster) + "/journal" }
+
+    var versions: String { root + "/var/lib/covey/versions" }
+    /// A link to the program the cluster's member is started with; not there: the program of the package.
+    func program(_ cluster: String) -> String { configuration(cluster) + "/program" }
+    func previousProgram(_ cluster: String) -> String { configuration(cluster) + "/program.previous" }
+    var releaseKeys: String { root + "/etc/covey/release-keys.d" }
 
     /// Of the inventory in effect on this host, or the usual one.
     func data(_ cluster: String, _ inventory: Inventory?) -> String {

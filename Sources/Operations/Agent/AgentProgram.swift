@@ -299,6 +299,8 @@ extension HostKeeper {
             guard let ledger = try? ledger(cluster), ledger.state == .active,
                 !ledger.members.contains(where: { $0.name == host.name })
             else { continue }
+            // That it cannot be recorded does not make the member one again.
+            try? audit(cluster, step: "recover", phase: "intent", "\(host.name) is no member: its server is stopped and masked")
             do throws(BackendError) {
                 try backend.stop(cluster)
                 try backend.setEnabled(cluster, false)

@@ -56,7 +56,7 @@ final class AgentService: @unchecked Sendable {
         router.unary(RPC.Agent.observe.path) { [unowned self] context, message in
             guard let request = admit(context, message, AgentPB.ObserveRequest.self, forAgents: true) else { return }
             let health = health[request.cluster] ?? ""
-            run(context.call) { keeper throws(GRPCStatus) in
+            run(context) { keeper throws(GRPCStatus) in
                 var seen = try keeper.observe(request.cluster)
                 seen.health = health
                 return seen
@@ -82,6 +82,8 @@ final class AgentService: @unchecked Sendable {
             try keeper.installCertificates(request)
         }
         routeCertificates(router)
+        routeAudit(router)
+        routeSlots(router)
         addConducted(router, RPC.Agent.render, AgentPB.RenderRequest.self) { keeper, request, caller throws(GRPCStatus) in
             try keeper.render(request, by: caller)
         }
@@ -100,12 +102,33 @@ final class AgentService: @unchecked Sendable {
         }
     }
 
+    private func routeAudit(_ router: GRPCRouter) {
+        add(router, RPC.Agent.readAudit, AgentPB.ReadAuditRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.readAudit(request)
+        }
+    }
+
+    private func routeSlots(_ router: GRPCRouter) {
+        add(router, RPC.Agent.offerArtifact, AgentPB.OfferArtifactRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.offerArtifact(request)
+        }
+        add(router, RPC.Agent.uploadArtifact, AgentPB.UploadArtifactRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.uploadArtifact(request)
+        }
+        add(router, RPC.Agent.installSlot, AgentPB.InstallSlotRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.installSlot(request)
+        }
+        add(router, RPC.Agent.activateSlot, AgentPB.ActivateSlotRequest.self) { keeper, request throws(GRPCStatus) in
+            try keeper.activateSlot(request)
+        }
+    }
+
     private func routeCertificates(_ router: GRPCRouter) {
         router.unary(RPC.Agent.issueCertificates.path) { [unowned self] context, message in
             let type = AgentPB.IssueCertificatesRequest.self
             guard let request = admit(context, message, type, forAgents: true) else { return }
             let caller = context.peer.commonName ?? ""
-            run(context.call) { keeper throws(GRPCStatus) in try keeper.issueCertificates(request, caller: caller) }
+            run(context) { keeper throws(GRPCStatus) in try keeper.issueCertificates(request, caller: caller) }
         }
         router.unary(RPC.Agent.obtainCertificates.path) { [unowned self] context, message in
             let type = AgentPB.ObtainCertificatesRequest.self
@@ -155,7 +178,7 @@ final class AgentService: @unchecked Sendable {
     ) {
         router.unary(method.path) { [unowned self] context, message in
             guard let request = admit(context, message, type, forAgents: forAgents) else { return }
-            run(context.call) { keeper throws(GRPCStatus) in try serve(keeper, request) }
+            run(context) { keeper throws(GRPCStatus) in try serve(keeper, request) }
         }
     }
 
@@ -187,10 +210,14 @@ final class AgentService: @unchecked Sendable {
     }
 
     private func run<Response: WireMessage>(
-        _ call: Call, _ serve: @escaping @Sendable (HostKeeper) throws(GRPCStatus) -> Response
+        _ context: CallContext, _ serve: @escaping @Sendable (HostKeeper) throws(GRPCStatus) -> Response
     ) {
         let mailbox = mailbox
+        let call = context.call
+        let caller = AuditCaller(name: context.peer.commonName ?? "", address: context.peer.address)
         onHost { keeper in
+            keeper.caller = caller
+            defer { keeper.caller = nil }
             let result: Result<[UInt8], GRPCStatus>
             do throws(GRPCStatus) {
                 var bytes: [UInt8] = []

@@ -16,6 +16,7 @@ extension HostKeeper {
             host: host.name, version: ProgramVersion.covey, machineId: firstLine("/etc/machine-id"), kernel: kernel,
             supervisor: backend.name, wallClock: Int64(Clock.wall()))
         if !request.program.isEmpty { answer.engineVersion = engineVersion(request.program) }
+        answer.programDigest = packageDigest.of(packageProgram)
         guard !request.cluster.isEmpty else { return answer }
         try checkName(request.cluster)
         let parent = parentOfData(request)
@@ -35,6 +36,7 @@ extension HostKeeper {
             answer.diskSize = UInt64(room.f_blocks) * UInt64(room.f_frsize)
         }
         if backend.name == "systemd" { checks.append(units) }
+        checks.append(programsRun(parent))
         if !request.program.isEmpty {
             let version = answer.engineVersion
             checks.append(
@@ -153,6 +155,20 @@ extension HostKeeper {
                 "disk.fdatasync", p99 > 25_000_000 ? .fail : p99 > 10_000_000 ? .warn : .pass, text,
                 "at most 10 ms is wanted: a faster disk, or one of its own")
         )
+    }
+
+    /// ST_NOEXEC of statvfs.
+    private static let noExecution: UInt = 8
+
+    /// Programs are started from /var/lib/covey/versions.
+    private func programsRun(_ parent: String) -> AgentPB.Check {
+        var path = folders.versions
+        while !KeyFile.exists(path), let slash = path.lastIndex(of: "/"), slash > path.startIndex { path = String(path[..<slash]) }
+        var status = statvfs()
+        let isRefused = unsafe statvfs(path, &status) == 0 && status.f_flag & Self.noExecution != 0
+        return check(
+            "slots.exec", isRefused ? .fail : .pass, isRefused ? "\(path) is on a file system mounted noexec" : path,
+            "mount \(folders.versions) without noexec: servers are started from there")
     }
 
     private var units: AgentPB.Check {

@@ -283,7 +283,10 @@ extension HostKeeper {
 
     // MARK: Generations
 
-    func linkTarget(_ link: String) -> String {
+    func linkTarget(_ link: String) -> String { Self.target(of: link) }
+
+    /// Empty for what is no link, or may not be read.
+    static func target(of link: String) -> String {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = unsafe readlink(link, &buffer, buffer.count)
         guard count > 0 else { return "" }

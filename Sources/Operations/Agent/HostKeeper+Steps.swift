@@ -187,7 +187,7 @@ extension HostKeeper {
             let identity = MemberIdentity(
                 state: ledger.state == .pending ? .new : .existing, token: ledger.token,
                 members: ledger.members.map { ($0.name, $0.peerURL) })
-            if let program = inventory.engine.program { try checkEngine(program) }
+            if activeSlot(header.cluster) == nil, let program = inventory.installedProgram { try checkEngine(program) }
             let made = DataFolder.engine(folders.data(inventory.name, inventory))
             guard made.isEmpty || made == inventory.engine.name else {
                 throw GRPCStatus(
@@ -201,7 +201,7 @@ extension HostKeeper {
             if ledger.members.contains(where: { $0.name == host.name }) { files += rendered(inventory, me, identity) }
             let ofServer = Array(files.dropFirst())
             let before = settings(ofServer)
-            for file in files where try write(file) { changed.append(file.path) }
+            for file in files where try put(file) { changed.append(file.path) }
             try noteSettings(header.cluster, ofServer, before: before)
             try makeOwnFolders(inventory)
             if !changed.isEmpty { try perform { () throws(BackendError) in try backend.reload() } }
@@ -233,7 +233,7 @@ extension HostKeeper {
 
     private func rendered(_ inventory: Inventory, _ me: Inventory.Host, _ identity: MemberIdentity) -> [RenderedFile] {
         if backend.name == "systemd" {
-            return HostFiles.all(inventory, me, identity).map {
+            return HostFiles.all(inventory, me, identity, program: unitProgram(inventory.name)).map {
                 RenderedFile(path: folders.root + $0.path, text: $0.text)
             }
         }
@@ -246,7 +246,7 @@ extension HostKeeper {
         ]
     }
 
-    private func write(_ file: RenderedFile) throws(GRPCStatus) -> Bool {
+    func put(_ file: RenderedFile) throws(GRPCStatus) -> Bool {
         if let there = try? KeyFile.read(file.path).bytes, there == Array(file.text.utf8) { return false }
         try perform { () throws(PKIError) in
             if let slash = file.path.lastIndex(of: "/") {
@@ -290,6 +290,7 @@ extension HostKeeper {
             try perform { () throws(BackendError) in
                 if verb == .start { try backend.start(cluster) } else { try backend.restart(cluster) }
             }
+            try noteStarted(cluster)
         case .stop: try perform { () throws(BackendError) in try backend.stop(cluster) }
         case .enable, .disable:
             try perform { () throws(BackendError) in try backend.setEnabled(cluster, verb == .enable) }

@@ -20,6 +20,12 @@ final class HostKeeper {
     let host: HostRecord
     let backend: any ServiceBackend
     private var journals: [String: StepJournal] = [:]
+    var audits: [String: AuditLog] = [:]
+    /// Who asked for what is being done; nil: the agent itself.
+    var caller: AuditCaller?
+    /// What is installed on the host, and what of it was seen last.
+    var packageProgram = MemberProcess.installedProgram() ?? ""
+    var packageDigest = RememberedDigest()
     /// By cluster: attempts of the agent to renew certificates, and whose turn it is to have them issued here.
     var renewals: [String: RenewalState] = [:]
     var turns: [String: RenewalTurns] = [:]
@@ -76,6 +82,8 @@ final class HostKeeper {
         seen.hadLedger = hadLedger(cluster)
         seen.authorities = heldAuthorities(cluster)
         seen.renewal = renewalText(cluster)
+        describeAudit(cluster, &seen)
+        describeSlots(cluster, &seen)
         seen.agentCertificateNotAfter = (try? Certificate.load(folders.certificate).first?.notAfter) ?? 0
         return seen
     }
@@ -156,6 +164,14 @@ final class HostKeeper {
 
     func claim(_ request: AgentPB.ClaimRequest) throws(GRPCStatus) -> AgentPB.ClaimResponse {
         try checkName(request.cluster)
+        let answer = try decide(request)
+        if !answer.isGranted {
+            try audit(request.cluster, step: "claim", phase: "refused", answer.refusal, request.operation)
+        }
+        return answer
+    }
+
+    private func decide(_ request: AgentPB.ClaimRequest) throws(GRPCStatus) -> AgentPB.ClaimResponse {
         guard var wanted = request.operation, !wanted.id.isEmpty, wanted.epoch > 0 else {
             throw GRPCStatus(.invalidArgument, "a claim needs an operation with an id and an epoch")
         }
@@ -177,6 +193,8 @@ final class HostKeeper {
         }
         wanted.state = "open"
         wanted.changed = now
+        try perform { () throws(PKIError) in try KeyFile.makeFolder(folders.records(request.cluster)) }
+        try audit(request.cluster, step: "claim", phase: "intent", wanted.kind, wanted)
         try save(wanted, request.cluster)
         try note(
             request.cluster,
@@ -198,6 +216,7 @@ final class HostKeeper {
         operation.state = request.state
         operation.outcome = request.outcome
         operation.changed = now
+        try audit(header.cluster, step: "release", phase: "intent", request.state, operation)
         try save(operation, header.cluster)
         try note(
             header.cluster,
@@ -227,13 +246,22 @@ final class HostKeeper {
         return header
     }
 
+    private func admitted(_ header: AgentPB.StepHeader?, _ name: String) throws(GRPCStatus) -> AgentPB.StepHeader {
+        do throws(GRPCStatus) { return try fenced(header) } catch {
+            if let cluster = header?.cluster, isPlainName(cluster) {
+                try audit(cluster, step: name, phase: "refused", "\(header?.operation ?? ""): \(error.message)")
+            }
+            throw error
+        }
+    }
+
     // MARK: Steps
 
     /// Writes down what is meant, acts, writes down what came of it. `act` looks first, and answers false when all was done.
     func step(
         _ header: AgentPB.StepHeader?, _ name: String, _ act: (AgentPB.StepHeader) throws(GRPCStatus) -> (Bool, String)
     ) throws(GRPCStatus) -> AgentPB.StepResponse {
-        let header = try fenced(header)
+        let header = try admitted(header, name)
         var record = StepJournal.Record(operation: header.operation, epoch: header.epoch, step: name, phase: .intent)
         try note(header.cluster, record)
         crashPoint(name + "/intent")
@@ -263,9 +291,13 @@ final class HostKeeper {
             }
         }
         if let damage = journals[cluster]?.damage { throw GRPCStatus(.dataLoss, damage) }
+        try openAudit(cluster)
+        let number = journals[cluster]?.count ?? 0
         do throws(SystemError) { try journals[cluster]?.append(record, at: now) } catch {
             throw GRPCStatus(.unavailable, "\(error)")
         }
+        crashPoint(record.step + "/journalled")
+        try copyToAudit(cluster, record, journal: number)
     }
 
     func journalDamage(_ cluster: String) -> String {

@@ -151,7 +151,12 @@ final class ProcessBackend: ServiceBackend {
         let configuration = folders.configuration(cluster) + "/server.yaml"
         // What cannot be read was never rendered: then there is no configuration either, and the server says so.
         let inventory = (try? InventoryFile.read(folders.inventory(cluster)))?.inventory
-        let words = MemberProcess.words(["--config-file=\(configuration)"], program: inventory?.engine.program)
+        let flags = ["--config-file=\(configuration)"]
+        // Of a version slot, of upstream as installed, or ours.
+        let slot = HostKeeper.target(of: folders.program(cluster))
+        let isOurs = inventory?.engine.program == nil
+        let words = MemberProcess.words(
+            (slot.isEmpty || !isOurs ? [] : ["server"]) + flags, program: slot.isEmpty ? inventory?.engine.program : slot)
         do throws(SystemError) {
             let process = try SupervisedProcess.start(program, words, log: folders.records(cluster) + "/server.log")
             services[cluster]?.process = process

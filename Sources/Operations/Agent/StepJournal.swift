@@ -23,7 +23,7 @@ struct StepJournal {
     }
 
     let path: String
-    private var count: Int64 = 0
+    private(set) var count: Int64 = 0
     private var last = "00000000"
     /// What is wrong with what was there; nil when all is well.
     private(set) var damage: String?
@@ -90,6 +90,17 @@ struct StepJournal {
         last = checksum
         count += 1
         note(record.step, record.phase.rawValue)
+    }
+
+    /// Whole records with numbers above `after`, for the audit log; up to the first that is damaged.
+    static func records(_ path: String, after: Int64) -> [(number: Int64, json: JSONValue)] {
+        guard let bytes = try? KeyFile.read(path).bytes else { return [] }  // as below
+        var found: [(number: Int64, json: JSONValue)] = []
+        for (number, line) in bytes.split(separator: 0x0a).enumerated() {
+            guard let (_, json) = check(line) else { break }
+            if number > after { found.append((Int64(number), json)) }
+        }
+        return found
     }
 
     /// The last lines, oldest first, without their checksums.

@@ -149,12 +149,15 @@ struct ConvergenceRules: Sendable {
                 "a cluster \(inventory.name) was here before (a ledger on \(old) was set aside), and no second one is made "
                     + "by itself: covey apply -f \(path)")
         }
-        if let missing = missingAuthority() { return missing }
+        if let missing = whatNewMembersLack() { return missing }
         return conduct(inventory.voters.map(\.name), open)
     }
 
-    /// Certificates of new members are issued by holders, because nobody else is there.
-    private func missingAuthority() -> Decision? {
+    /// Certificates of new members are issued by holders, because nobody else is there; and nobody else has programs to give.
+    private func whatNewMembersLack() -> Decision? {
+        if let program = inventory.artifact.file {
+            return .needsOperator("new members are to run \(program), which an operator delivers: covey apply -f \(path)")
+        }
         for role in AuthorityRole.allCases {
             let named = role.settings(inventory).holders
             if named.contains(where: { agents[$0]?.holds.contains(role) == true }) { continue }
@@ -195,7 +198,7 @@ struct ConvergenceRules: Sendable {
             return .needsOperator(
                 "it takes \(leaving.joined(separator: ", ")) out, and there is no way back from that: covey apply -f \(path)")
         }
-        if !coming.isEmpty, let missing = missingAuthority() { return missing }
+        if !coming.isEmpty, let missing = whatNewMembersLack() { return missing }
         let isStale = members.contains { name in
             guard let agent = agents[name] else { return false }
             return agent.digestInEffect != digest || agent.ledger != ledger || agent.needsRestart

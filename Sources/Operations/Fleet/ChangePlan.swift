@@ -13,6 +13,8 @@ struct ChangePlan: Sendable, Equatable {
         case change
         /// Members are as they should be; hosts get the inventory.
         case refresh
+        /// As that, and members are restarted into another program, one by one.
+        case roll
         case nothing
     }
 
@@ -24,6 +26,16 @@ struct ChangePlan: Sendable, Equatable {
         case render
         /// Members whose settings have changed, one by one.
         case restart
+        /// To this version slot.
+        case roll(String, slot: String)
+
+        /// Done at the end, with lines of its own for each member.
+        var isRestart: Bool {
+            switch self {
+            case .restart, .roll: true
+            default: false
+            }
+        }
     }
 
     struct Step: Sendable, Equatable {
@@ -57,14 +69,26 @@ struct ChangePlan: Sendable, Equatable {
         var lag: UInt64 = 0
         /// Rendered from this inventory.
         var inventoryDigest = ""
+        /// SHA-256 of the program the member runs, and of the one it is started with next; empty for what is in no slot.
+        var runs = ""
+        var startsWith = ""
         /// Its server is down, disabled and masked, by its agent's word.
         var isFenced = false
         /// Its server began with other settings than those on disk.
         var needsRestart = false
     }
 
+    /// The one the inventory names.
+    struct Program: Sendable, Equatable {
+        var slot: String
+        var sha256: String
+        var isUnsigned: Bool
+    }
+
     struct Wish: Sendable, Equatable {
         var inventory: Inventory
+        /// Nil: whatever runs is right.
+        var program: Program?
         /// Names; nil: the inventory's voters.
         var voters: [String]?
         /// Hosts the operator says are dead and will not come back by themselves.
@@ -184,22 +208,60 @@ struct ChangePlan: Sendable, Equatable {
         }
         let leaving = current.filter { !wantedURLs.contains($0.peerURL) }
         let coming = wantedHosts.filter { !currentURLs.contains($0.peerURL) }
-        if leaving.isEmpty && coming.isEmpty { return refresh(wish, ledger, seen) }
+        if leaving.isEmpty && coming.isEmpty { return try refresh(wish, ledger, seen) }
+        let stale = current.filter { member in !leaving.contains(member) && !runs(wish.program, seen[member.name]) }
+        if let program = wish.program, let first = stale.first, !coming.isEmpty {
+            throw Refusal(
+                gate: "ARTIFACT", what: "members change, and \(first.name) does not run \(program.slot) yet",
+                next: "One after the other: apply with the members as they are, or with the program that runs.")
+        }
         return try members(wish, ledger, leaving.map(\.name), coming.map(\.name), seen)
     }
 
-    private static func refresh(_ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]) -> ChangePlan {
+    private static func runs(_ program: Program?, _ seen: Seen?) -> Bool {
+        guard let program else { return true }
+        return seen?.runs == program.sha256 && seen?.startsWith == program.sha256
+    }
+
+    private static func refresh(
+        _ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]
+    ) throws(Refusal) -> ChangePlan {
         let stale = ledger.members.contains { member in
             guard let host = seen[member.name], host.hasAgent else { return false }
             return host.inventoryDigest != wish.inventory.digest.hex || host.ledger != ledger
         }
         let count = ledger.members.count
         let mayRestart = count > 1 && changesSettings(wish, ledger, seen)
-        guard stale || mayRestart else { return ChangePlan(kind: .nothing, ledger: ledger) }
-        var plan = ChangePlan(kind: .refresh, ledger: ledger)
-        plan.steps.append(Step(action: .render, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: ["NOOP"]))
+        var plan = ChangePlan(kind: stale || mayRestart ? .refresh : .nothing, ledger: ledger)
+        if stale || mayRestart {
+            plan.steps.append(Step(action: .render, votersAfter: count, toleranceAfter: (count - 1) / 2, gates: ["NOOP"]))
+        }
+        try roll(&plan, wish, ledger, seen)
         if mayRestart { plan.steps.append(restart(count)) }
         return plan
+    }
+
+    /// Members that run another program than the inventory names, the leader last; 3.6 looks again before each.
+    private static func roll(
+        _ plan: inout ChangePlan, _ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]
+    ) throws(Refusal) {
+        guard let program = wish.program else { return }
+        let count = ledger.members.count
+        let behind = ledger.members.map(\.name).filter { !runs(program, seen[$0]) }
+        for name in behind where seen[name]?.hasAgent != true {
+            throw Refusal(
+                gate: "AGENTS", what: "the agent of \(name) does not answer, and its member is to run \(program.slot)",
+                next: "Look at it: systemctl status covey-agent")
+        }
+        for name in behind.sorted(by: {
+            (seen[$0]?.isLeader == true ? 1 : 0, $0) < (seen[$1]?.isLeader == true ? 1 : 0, $1)
+        }) {
+            plan.kind = .roll
+            plan.steps.append(
+                Step(
+                    action: .roll(name, slot: program.slot), votersAfter: count, toleranceAfter: (count - 1) / 2,
+                    gates: ["QUORUM", "CAUGHTUP", "ARTIFACT"]))
+        }
     }
 
     /// Some server may have to be restarted for it; which, their agents tell when they have written the files.
@@ -312,6 +374,7 @@ extension ChangePlan {
         case .makeCluster(let names): "make the cluster of \(names.joined(separator: ", "))"
         case .render: "give every host the inventory and the ledger"
         case .restart: "restart, one by one, members whose settings have changed"
+        case .roll(let name, let slot): "restart \(name) into \(slot)"
         }
     }
 
@@ -337,7 +400,16 @@ extension ChangePlan {
 extension ChangePlan {
     /// What the gates must know; nil when no member is changed.
     func gateContext(_ inventory: Inventory, isResuming: Bool) -> GateContext? {
-        guard kind == .change, let ledger else { return nil }
+        guard let ledger else { return nil }
+        if kind == .roll {
+            // Some run it already, others do not: that is no reason to stop, it is what is to end.
+            let rolls = steps.filter { if case .roll = $0.action { true } else { false } }.count
+            let isBegun = isResuming || rolls < ledger.members.count
+            return GateContext(
+                inventory: inventory, ledger: ledger, isResuming: isResuming,
+                gates: Gate.rolling.filter { !isBegun || $0 != .version })
+        }
+        guard kind == .change else { return nil }
         var context = GateContext(inventory: inventory, ledger: ledger, isResuming: isResuming)
         for step in steps {
             switch step.action {

@@ -12,11 +12,15 @@ import Wire
 extension Fleet {
     func bootstrap(_ held: Held, _ existing: Ledger?, startedAt: UInt64) async throws(FleetFailure) {
         let names = inventory.voters.map(\.name)
-        let progress = Progress(events, held.operation.id, 6)
+        let progress = Progress(events, held.operation.id, 7)
         var ledger =
             existing ?? Ledger.pending(inventory, token: "\(cluster)-\(Hexadecimal.encode(SecureRandom.bytes(8)))")
         try await compareHosts(names)
         if ledger.state == .pending {
+            // First of all: a program that is refused leaves everything as it was.
+            try await progress.run("program", "a version slot on each host") { () async throws(FleetFailure) in
+                try await self.stage(held, names)
+            }
             // Its members and URLs are those of the inventory: the plan has checked that.
             try await progress.run("ledger", "pending on \(names.count) hosts, token \(ledger.token)") {
                 [ledger] () async throws(FleetFailure) in
@@ -28,6 +32,7 @@ extension Fleet {
             }
             try await progress.run("configuration", "a new cluster of \(names.joined(separator: ", "))") {
                 () async throws(FleetFailure) in
+                try await self.stageAndActivate(held, names)
                 try await self.render(held, names)
             }
         }
@@ -62,14 +67,16 @@ extension Fleet {
     func compareHosts(_ names: [String]) async throws(FleetFailure) {
         var clocks: [(String, Int64)] = []
         var versions: [String: String] = [:]
+        var digests: [String: String] = [:]
         for name in names {
             let before = Int64(Clock.wall())
             let facts: AgentPB.DescribeResponse = try await agents.call(
-                name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.engine.program ?? ""))
+                name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.installedProgram ?? ""))
             let after = Int64(Clock.wall())
             clocks.append((name, facts.wallClock - (before + after) / 2))
             versions[name] = facts.version
-            guard let program = inventory.engine.program else { continue }
+            digests[name] = facts.programDigest
+            guard let program = inventory.installedProgram else { continue }
             guard !facts.engineVersion.isEmpty else {
                 throw FleetFailure(
                     code: 3,
@@ -90,6 +97,13 @@ extension Fleet {
         guard Set(versions.values).count == 1 else {
             let list = versions.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
             throw FleetFailure(code: 3, text: "VERSION: the hosts have different versions: \(list)")
+        }
+        guard Set(digests.values).count == 1 || inventory.engine.program != nil || inventory.artifact.file != nil else {
+            let list = digests.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value.prefix(12))" }.joined(separator: ", ")
+            throw FleetFailure(
+                code: 3,
+                text: "VERSION: the programs of the hosts' packages differ: \(list).\nInstall the same package everywhere, or name "
+                    + "the program: spec.server.artifact.file")
         }
     }
 

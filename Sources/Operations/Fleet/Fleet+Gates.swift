@@ -70,7 +70,7 @@ extension Fleet {
             // An agent that has just answered and now does not is told by the steps.
             guard
                 let plain: AgentPB.DescribeResponse = try? await agents.call(
-                    name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.engine.program ?? ""))
+                    name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.installedProgram ?? ""))
             else { continue }
             let after = Int64(Clock.wall())
             var host = GateFacts.Host(

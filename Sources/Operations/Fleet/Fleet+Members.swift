@@ -12,8 +12,11 @@ extension Fleet {
     /// Performs the plan's steps in order. The plan was made from the same look, under the claim.
     func perform(_ plan: ChangePlan, _ held: Held, attestedDead: Set<String>) async throws(FleetFailure) {
         guard var ledger = plan.ledger else { throw FleetFailure(code: 3, text: "there is no ledger") }
-        // Restarts come last, with a line for each member.
-        let steps = plan.steps.filter { $0.action != .restart }
+        let behind = plan.steps.compactMap { step in if case .roll(let name, _) = step.action { name } else { nil } }
+        // Before anything is changed: a program that is refused leaves everything as it was.
+        if !behind.isEmpty { try await stage(held, behind) }
+        // Restarts come last, with lines of their own for each member.
+        let steps = plan.steps.filter { !$0.action.isRestart }
         let progress = Progress(events, held.operation.id, steps.count)
         for step in steps {
             let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
@@ -26,9 +29,10 @@ extension Fleet {
                                 attestedDead.isEmpty || !attestedDead.contains($0)
                             })
                     try await self.certify(held, [name])
+                    try await self.stageAndActivate(held, [name])
                 case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
                 case .add(let name): ledger = try await self.add(name, ledger, held)
-                case .render, .restart: break
+                case .render, .restart, .roll: break
                 case .makeCluster: throw FleetFailure(code: 3, text: "a cluster that was made is not made again")
                 }
             }
@@ -36,6 +40,7 @@ extension Fleet {
         ledger.take(inventory)
         try await publish(ledger, held)
         _ = await distributeAuthorities(held)
+        if !behind.isEmpty { try await rollingRestart(held, only: nil, among: Set(behind)) }
         if plan.steps.contains(where: { $0.action == .restart }) { try await restartChanged(held, ledger) }
     }
 

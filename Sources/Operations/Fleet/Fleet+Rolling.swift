@@ -25,6 +25,7 @@ extension Fleet {
     }
 
     /// Unhealthy ones first, then followers, the leader last; never with one down.
+    /// Each into the program of the inventory, or of its host's package. `among`: nobody else is touched.
     func rollingRestart(_ held: Held, only: String?, among: Set<String>? = nil) async throws(FleetFailure) {
         let view = await look()
         guard let ledger = view.ledger, ledger.state == .active else {
@@ -56,16 +57,19 @@ extension Fleet {
             throw FleetFailure(code: 3, text: "MARGIN: \(broken) is not healthy; restart that first")
         }
         let progress = Progress(events, held.operation.id, order.count)
+        // On all of them, before the first is touched.
+        let slots = try await stage(held, order)
         for name in order {
-            try await progress.run("restart \(name)", name == leader ? "the leader, after handing over" : "follower") {
+            let slot = slots[name].map { ", \($0)" } ?? ""
+            try await progress.run("restart \(name)", (name == leader ? "the leader, after handing over" : "follower") + slot) {
                 () async throws(FleetFailure) in
-                try await self.restart(held, name, names)
+                try await self.restart(held, name, names, into: slots[name])
             }
             if name != order.last { try? await Task.sleep(for: soak) }  // nobody cancels but by ending the program
         }
     }
 
-    private func restart(_ held: Held, _ name: String, _ names: [String]) async throws(FleetFailure) {
+    private func restart(_ held: Held, _ name: String, _ names: [String], into slot: String?) async throws(FleetFailure) {
         let others = inventory.hosts.filter { names.contains($0.name) && $0.name != name }
         let healthy = await members(others).filter(\.value.isHealthy).map(\.key)
         let me = try host(name)
@@ -75,6 +79,7 @@ extension Fleet {
         }
         if names.count > 1 { try await moveLeaderAway(from: name, to: healthy) }
         let before = await agents.observe([name], cluster)[name]?.unit?.mainProcess ?? 0
+        try await activate(held, name, slot)
         try await control(held, [name], [.restart])
         try await wait(seconds: 120, "\(name) does not come back") { [self] in
             guard let unit = await agents.observe([name], cluster)[name]?.unit, unit.active == "active",

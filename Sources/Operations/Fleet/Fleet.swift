@@ -109,6 +109,9 @@ final class Fleet: Sendable {
                 seen.engine = agent.engine
                 seen.inventoryDigest = agent.inventoryDigest
                 seen.needsRestart = agent.needsRestart
+                let digests = Dictionary(agent.slots.map { ($0.name, $0.sha256) }, uniquingKeysWith: { first, _ in first })
+                seen.runs = digests[agent.runningSlot] ?? ""
+                seen.startsWith = digests[agent.slot] ?? ""
                 seen.isFenced = agent.unit?.isMasked == true && agent.unit?.active != "active"
             }
             if let member = view.members[host.name] {
@@ -135,7 +138,8 @@ final class Fleet: Sendable {
 
     /// Claims the cluster on all agents that answer. A majority of those that should must grant it; all, to make a cluster.
     func claim(
-        _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil, needsAll: Bool = false
+        _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil, needsAll: Bool = false,
+        plan: String = ""
     ) async throws(FleetFailure) -> Held {
         let names = inventory.hosts.map(\.name)
         let view = await agents.observe(names, cluster)
@@ -159,6 +163,7 @@ final class Fleet: Sendable {
             owner: identity.owner, state: "open", began: resuming?.began ?? Int64(Clock.wall() / 1_000_000_000))
         operation.epoch = (view.values.map(\.epoch).max() ?? 0) + 1
         operation.inventory = text
+        operation.plan = plan
         await closeEnded(view)
         var granted: [String] = []
         for name in reachable {

@@ -218,6 +218,14 @@ enum UTCTime {
         return "\(months[month - 1]) \(two(Int64(day))), \(year) \(two(ofDay / 3600)):\(two(ofDay % 3600 / 60)) UTC"
     }
 
+    /// `2026-12-21 14:51:07`
+    static func stamp(_ seconds: Int64) -> String {
+        let (year, month, day) = date(Int(seconds / 86_400) - (seconds % 86_400 < 0 ? 1 : 0))
+        let ofDay = ((seconds % 86_400) + 86_400) % 86_400
+        func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : String(number) }
+        return "\(year)-\(two(Int64(month)))-\(two(Int64(day))) \(two(ofDay / 3600)):\(two(ofDay % 3600 / 60)):\(two(ofDay % 60))"
+    }
+
     /// Of days since 1970-01-01, in the Gregorian calendar; a year begins in March here, so that the leap day is its last.
     private static func date(_ days: Int) -> (year: Int, month: Int, day: Int) {
         let shifted = days + 719_468

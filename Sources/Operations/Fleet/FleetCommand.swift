@@ -81,6 +81,8 @@ struct FleetCommand {
             case "doctor": return try await doctor(fleet)
             case "pause": return try await pause(fleet, true)
             case "resume": return try await pause(fleet, false)
+            case "audit": return try await AuditCommand(values).run(fleet)
+            case "artifact ls": return await ArtifactCommand.list(fleet)
             case "op ls": return await operations(fleet)
             case "op show": return try await show(fleet)
             case "op resume", "op abort": return try await goOn(fleet, abort: name == "op abort")
@@ -98,10 +100,10 @@ struct FleetCommand {
     /// Claims, acts, releases. What stops midway keeps its claim, so that nothing else begins before it has been dealt with.
     func held(
         _ fleet: Fleet, _ kind: String, _ arguments: [String], resuming: AgentPB.Operation? = nil,
-        needsAll: Bool = false,
+        needsAll: Bool = false, plan: String = "",
         _ act: (Fleet.Held) async throws(FleetFailure) -> Void
     ) async throws(FleetFailure) -> Int32 {
-        let held = try await fleet.claim(kind, arguments, resuming: resuming, needsAll: needsAll)
+        let held = try await fleet.claim(kind, arguments, resuming: resuming, needsAll: needsAll, plan: plan)
         fleet.events.tell("op \(held.operation.id) · epoch \(held.operation.epoch) · \(held.operation.owner)")
         do throws(FleetFailure) { try await act(held) } catch {
             if error.code == 3 {
@@ -164,9 +166,15 @@ struct FleetCommand {
     func carryOut(
         _ wish: ChangePlan.Wish, _ kind: String, _ arguments: [String], _ fleet: Fleet, resuming: AgentPB.Operation?
     ) async throws(FleetFailure) -> Int32 {
+        var wish = wish
+        // Agents deliver no programs: what runs stays.
+        wish.program = kind == Converging.kind ? nil : try OperatorArtifact(inventory)?.wish
         let view = await fleet.look()
         let first = try decide(wish, fleet, view)
         Output.data(first.text(inventory))
+        if let program = wish.program, program.isUnsigned, first.kind != .nothing {
+            Output.data("! \(program.slot) IS NOT SIGNED by anybody; spec.server.artifact.allowUnsigned lets it run all the same\n")
+        }
         if first.kind == .nothing && resuming == nil { return 0 }
         let gates = first.gateContext(inventory, isResuming: resuming != nil)
         if let gates { try await fleet.pass(gates, wish.overrides, view) }
@@ -176,8 +184,10 @@ struct FleetCommand {
         let attested =
             wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
             + wish.overrides.arguments
-        return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll) {
+        let program = wish
+        return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll, plan: first.hash) {
             held throws(FleetFailure) in
+            let wish = program
             // Again under the claim: the world may have moved while nobody held it.
             let view = await fleet.look()
             let plan = try decide(wish, fleet, view)
@@ -188,7 +198,7 @@ struct FleetCommand {
             switch plan.kind {
             case .bootstrap:
                 try await fleet.bootstrap(held, plan.ledger, startedAt: startedAt)
-            case .change, .refresh: try await fleet.perform(plan, held, attestedDead: wish.attestedDead)
+            case .change, .refresh, .roll: try await fleet.perform(plan, held, attestedDead: wish.attestedDead)
             case .nothing: break
             }
         }
@@ -379,7 +389,7 @@ struct FleetCommand {
             let request = AgentPB.DescribeRequest(
                 cluster: inventory.name, ports: [host.clientPort, host.peerPort].map { UInt64($0) },
                 address: inventory.listenAddress ?? host.address, dataDirectory: inventory.dataDirectory,
-                measureDisk: measuringDisks, program: inventory.engine.program ?? "")
+                measureDisk: measuringDisks, program: inventory.installedProgram ?? "")
             do throws(FleetFailure) {
                 let answer: AgentPB.DescribeResponse = try await fleet.agents.call(
                     host.name, RPC.Agent.describe, request, seconds: 30)
@@ -459,6 +469,7 @@ struct FleetCommand {
                     add(host, "inventory.file", true, file.news, "")
                 }
             }
+            add(host, "audit", agent.auditDamage.isEmpty, agent.auditDamage, "covey audit --verify -f \(file.path)")
             if agent.isPaused { add(host, "paused", false, agent.pausedReason, "covey resume", warn: true) }
         }
         return tell(found)

@@ -131,6 +131,41 @@ enum FleetCommands {
                         authorities' own keys stay here. Every `covey apply` that changes something does this, too.
                         """, options: usual),
             ]),
+        Command(
+            "audit", "", "who did what to the cluster from where, and what came of it, as every host has recorded it",
+            description: """
+                Each record holds the hash of the one before. With --verify all are checked here, and compared with what this machine saw
+                when it last looked; the first record that does not hold is named.
+                Exit codes: 0 all hold, 1 one does not, or a host could not be asked.
+                """,
+            options: usual + [
+                Option("verify", .bool, "Check the chains instead of showing records."),
+                Option("host", .text, "This host only."),
+                Option("op", .text, "Records of this operation only."),
+                Option("last", .unsigned(bits: 32), default: "50", "So many of the newest records of each host, at most 1000."),
+                Option("output", .text, default: "table", shorthand: "o", "table or json.", choices: ["table", "json"]),
+                Option(
+                    "dir", .text,
+                    "Instead of asking agents: a folder with audit-*.log, on a host /var/lib/covey-agent/NAME/audit."),
+            ]),
+        Command(
+            "artifact", "", "programs in version slots: who signed them, and what is installed where",
+            commands: [
+                Command(
+                    "key", "NAME", "make a key to sign programs with, and print how to trust it",
+                    options: [Option("output-dir", .text, default: ".", shorthand: "o", "Folder for NAME.key and NAME.pub.")]),
+                Command(
+                    "sign", "PROGRAM", "write PROGRAM.manifest, which says what it is, and PROGRAM.manifest.sig",
+                    description: "Runs PROGRAM --version to learn what it is.",
+                    options: [Option("key", .text, "The key's file, of `covey artifact key`.", required: true)]),
+                Command(
+                    "verify", "PROGRAM", "check a program against its manifest, and the manifest's signature",
+                    description: """
+                        Without --key the keys are those of the inventory and of /etc/covey/release-keys.d.
+                        Exit codes: 0 it holds, 1 it does not.
+                        """, options: [file, Option("key", .list, "Files of public keys.")]),
+                Command("ls", "", "the version slots of every host, and what its member runs", options: usual),
+            ]),
         Command("preflight", "", "what stands in the way of running members on the hosts", options: usual),
         Command("doctor", "", "everything that is not as it should be, and what to do about it", options: usual),
         Command(
@@ -173,6 +208,14 @@ enum FleetCommands {
                     soak: .nanoseconds(values.duration("soak"))))
         }
         if command.name == "agent join" { return join(values) }
+        if command.name == "audit" {
+            guard ["table", "json"].contains(values.text("output")) else {
+                Output.error("covey audit: --output \(values.text("output")): allowed are table and json\n")
+                return 2
+            }
+            if !values.text("dir").isEmpty { return AuditCommand(values).run(folder: values.text("dir")) }
+        }
+        if let code = ArtifactCommand.run(command.name, command.words, values) { return code }
         let inventory: InventoryFile
         do throws(InventoryFile.Failure) { inventory = try InventoryFile.read(values.text("file")) } catch {
             Output.error(error.description + "\n")

@@ -42,6 +42,11 @@ enum MemberProcess {
         return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// As above, and by its name after a package has put another file there.
+    static func installedProgram() -> String? {
+        ownProgram().map { $0.hasSuffix(" (deleted)") ? String($0.dropLast(10)) : $0 }
+    }
+
     private static func variables() -> [String] {
         var names: [String] = []
         var next = unsafe environ

@@ -61,6 +61,7 @@ struct UpCommand {
         try checkEngine(plan)
         try checkPorts(plan)
         let events = EventLines(nameWidth: inventory.voters.map(\.name.count).max() ?? 0)
+        if inventory.artifact.file != nil { events.tell("spec.server.artifact is for agents: members run this program here") }
         try begin(plan, &ledger, events)
         guard var ledger else { unreachable("there is a ledger from here on") }
         try certificates(events)

@@ -15,17 +15,19 @@ extension ClusterReport {
         for note in notes { out += "  - \(note)\n" }
         // Ages are told when something shown is not of this moment.
         let showsAges = rows.contains { $0.age != nil }
-        var titles = ["HOST", "ROLE", "STATE", "VER", "TERM", "LAG", "DB/IN-USE", "LEAF"]
+        let showsSlots = rows.contains { $0.slot?.isEmpty == false }
+        var titles = ["HOST", "ROLE", "STATE", "VER"] + (showsSlots ? ["SLOT"] : []) + ["TERM", "LAG", "DB/IN-USE", "LEAF"]
         if showsAges { titles.append("AGE") }
         titles.append("ENDPOINT")
         var table = [titles]
-        for row in rows { table.append(cells(row, showsAge: showsAges)) }
+        for row in rows { table.append(cells(row, showsAge: showsAges, showsSlot: showsSlots)) }
         return out + Columns.text(table)
     }
 
-    private func cells(_ row: Row, showsAge: Bool) -> [String] {
+    private func cells(_ row: Row, showsAge: Bool, showsSlot: Bool) -> [String] {
         let facts = row.view?.facts
         var cells = [row.host.name, row.role, row.state, facts?.version ?? "-"]
+        if showsSlot { cells.append(row.slot.flatMap { $0.isEmpty ? nil : $0 } ?? "-") }
         cells.append(facts.map { String($0.term) } ?? "-")
         cells.append(facts?.isLeader == true ? "-" : row.lag.map { String($0) } ?? "-")
         cells.append(facts.map { "\(size($0.storeBytes))/\(size($0.storeBytesInUse))" } ?? "-")
@@ -108,6 +110,7 @@ extension ClusterReport {
                 .init("errors", .array(facts.errors.map { .string($0) })),
             ]
         }
+        if let slot = row.slot, !slot.isEmpty { members.append(.init("slot", .string(slot))) }
         if let unit = row.unit { members.append(.init("unit", .string(unit))) }
         if row.view?.facts != nil { members.append(.init("ageSeconds", .number(row.age ?? 0))) }
         if let left = row.certificateSecondsLeft { members.append(.init("certificateSecondsLeft", .number(left))) }

@@ -46,6 +46,8 @@ struct ClusterReport: Sendable, Equatable {
         var lag: UInt64?
         /// What its agent says of the unit when it does not run: `failed (exit 1)`.
         var unit: String?
+        /// The version slot its member runs; nil where that is not known.
+        var slot: String?
         /// Seconds since the member said what is shown; nil when that was just now.
         var age: Int64?
 
@@ -106,6 +108,8 @@ struct ClusterReport: Sendable, Equatable {
         var silentAgents: Set<String> = []
         /// By host: how a unit is that does not run.
         var units: [String: String] = [:]
+        /// By host, of members in version slots: the one that runs, and the one that is started next.
+        var slots: [String: Slots] = [:]
         /// Seconds since a member that is silent now said what is shown of it.
         var ages: [String: Int64] = [:]
         /// Agents were asked, and none answered.
@@ -115,6 +119,11 @@ struct ClusterReport: Sendable, Equatable {
         /// What agents make of the files put on their hosts.
         var news: [String] = []
         var observed: UInt64?
+
+        struct Slots: Sendable, Equatable {
+            var runs: String
+            var next: String
+        }
     }
 
     init(_ inventory: Inventory, _ evidence: Evidence, _ views: [String: MemberView]) {
@@ -127,6 +136,7 @@ struct ClusterReport: Sendable, Equatable {
                 host: host, isMember: ledger.map { $0.has(host) } ?? (host.role == .voter), view: view,
                 certificateSecondsLeft: evidence.certificates?[host.name],
                 lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) }, unit: evidence.units[host.name],
+                slot: evidence.slots[host.name]?.runs,
                 age: evidence.ages[host.name])
         }
         name = inventory.name
@@ -150,6 +160,10 @@ struct ClusterReport: Sendable, Equatable {
             if !evidence.silentAgents.contains(row.host.name) { judgeCertificate(row, inventory) }
         }
         notes += evidence.news
+        for (host, slots) in evidence.slots.sorted(by: { $0.key < $1.key }) where slots.runs != slots.next {
+            let runs = slots.runs.isEmpty ? "the program that was installed" : slots.runs
+            notes.append("\(host) runs \(runs) and is started with \(slots.next) next: \(evidence.applyCommand)")
+        }
         for host in evidence.silentAgents.sorted() { notes.append("the agent of \(host) does not answer") }
         if evidence.isBlind && rows.allSatisfy({ $0.view?.facts == nil || $0.age != nil }) {
             worsen(.unknown, "no member and no agent answers: perhaps it is this machine that is cut off")

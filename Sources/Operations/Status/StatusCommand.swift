@@ -196,6 +196,9 @@ struct StatusCommand {
         for (host, agent) in seen {
             // The one that ends first is the one that counts.
             certificates[host] = agent.certificates.map { $0.notAfter - now }.min()
+            if !agent.slot.isEmpty, agent.unit?.active == "active" {
+                evidence.slots[host] = .init(runs: agent.runningSlot, next: agent.slot)
+            }
             if let unit = agent.unit, unit.active != "active" {
                 evidence.units[host] = "\(unit.isMasked ? "masked" : unit.active) (exit \(unit.exitStatus))"
             }

@@ -50,7 +50,8 @@ import Server
           covey ctl       talk to a server: keys, watches, leases, members, users (covey ctl --help)
           covey util      work on snapshot files and data directories, without a server (covey util --help)
           covey up        a cluster on this machine, from an inventory (covey up --help)
-          covey enroll    give hosts their agents' identities; then: preflight, apply, member, restart, certs, doctor, op
+          covey enroll    give hosts their agents' identities; then: preflight, apply, member, restart, certs, doctor, op,
+                          artifact (programs and who signed them), audit (who did what)
           covey agent     the daemon of a host, which does what those ask
           covey status    the members of a cluster and how they are
           covey validate  check an inventory; also: init, plan, render, schema

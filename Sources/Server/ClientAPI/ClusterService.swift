@@ -125,14 +125,15 @@ extension ClientAPI {
         }
     }
 
-    /// A leader that is to be removed hands over first. Once removed it is not listened to any more, and nobody could write
-    /// until the others have missed it for an election timeout.
+    /// A leader that is to be removed hands over first. Once removed it is not listened to any more, what others still send
+    /// it would be lost, and nobody could write until they have missed it for an election timeout.
     private func unseat(_ id: MemberID, _ then: @escaping () -> Void) {
         guard member.leader == id, let successor = member.successor(of: id) else { return then() }
         member.transferLeadership(to: successor)
         let deadline = member.loop.now + member.settings.electionTimeout
         func look() {
-            guard member.leader == id || !member.hasLeader, member.loop.now < deadline, !member.isStopped else { return then() }
+            let isHandedOver = member.leader != id && member.leadershipIsSettled
+            guard !isHandedOver, member.loop.now < deadline, !member.isStopped else { return then() }
             member.loop.schedule(after: 5_000_000, look)
         }
         look()

@@ -28,9 +28,10 @@ extension ClientAPI {
         }
         add("/etcdserverpb.Maintenance/Defragment", DefragmentRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in
-            // The store reuses its pages by itself: there is nothing to pause for.
             _ = try requireAdmin(caller)
-            answer(reply, DefragmentResponse())
+            member.giveBackSpace { [unowned self] result in
+                member.respond(reply, result.map { DefragmentResponse().encoded() }.mapError { GRPCStatus(.unknown, "\($0)") })
+            }
         }
         add("/etcdserverpb.Maintenance/Hash", HashRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in
@@ -114,6 +115,8 @@ extension ClientAPI {
     }
 
     func hash(_ revision: Int64, _ done: @escaping (Result<StoreHash, GRPCStatus>) -> Void) {
+        // The hash that a compaction took stays the answer at its revision, after later compactions too.
+        if let remembered = state.kv.compactionHash(revision) { return done(.success(remembered)) }
         do throws(KeyValueError) {
             continueHash(try state.kv.beginHash(revision), state.kv, done)
         } catch { done(.failure(GRPCStatus(error))) }

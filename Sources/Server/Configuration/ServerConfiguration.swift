@@ -123,6 +123,7 @@ package struct ServerConfiguration: Sendable {
     package var corruptCheckInterval: Int64
     package var compactHashCheckInterval: Int64
     package var compactionBatchLimit: Int64
+    package var bootstrapDefragThresholdMegabytes: UInt64
     package var compactionSleepInterval: Int64
     package var watchProgressInterval: Int64
     package var downgradeCheckInterval: Int64

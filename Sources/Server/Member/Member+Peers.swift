@@ -8,15 +8,39 @@ import Wire
 extension Member: PeerTransportOwner {
     package func received(_ message: Message) {
         guard !isStopped else { return }
-        if message.kind == .propose, raft.isLeader, message.entries.contains(where: removesSelf),
-            let next = successor(of: identity.member, except: message.from)
-        {
-            // Another program's member just proposes it (see ClientAPI.unseat). Raft holds the proposal while it hands over,
-            // and passes it on to the next leader, but not back to the one it came from.
-            raft.transferLeader(to: next)
-        }
+        var message = message
+        if message.kind == .propose, raft.isLeader { holdOwnRemoval(&message) }
         raft.step(message)
     }
+
+    /// Another program's member just proposes that its leader be removed (see ClientAPI.unseat). Nobody listens to a removed
+    /// member: what the others still send it would be lost, and their clients would wait for their whole time-out. So the
+    /// leader hands over first, to the proposer if there is nobody else, and proposes its removal once the others know the
+    /// next one and what they sent before has been passed on.
+    private func holdOwnRemoval(_ message: inout Message) {
+        guard heldRemovals.count < Member.heldRemovalsMax, message.entries.contains(where: removesSelf),
+            let next = successor(of: identity.member, except: message.from) ?? successor(of: identity.member)
+        else { return }
+        for entry in message.entries where removesSelf(entry) {
+            heldRemovals.append(Proposal(kind: entry.kind, data: entry.data ?? [], started: loop.now))
+        }
+        message.entries.removeAll(where: removesSelf)
+        raft.transferLeader(to: next)
+    }
+
+    private static let heldRemovalsMax = 16
+
+    /// Every heartbeat.
+    func releaseRemovals() {
+        guard let first = heldRemovals.first else { return }
+        let isHandedOver = !raft.isLeader && leadershipIsSettled
+        guard isHandedOver || loop.now &- first.started >= settings.electionTimeout else { return }
+        proposals.append(contentsOf: heldRemovals)
+        heldRemovals = []
+    }
+
+    /// The leader has been heard of for so long that others have, too.
+    package var leadershipIsSettled: Bool { hasLeader && loop.now &- leaderSince >= settings.heartbeat }
 
     private func removesSelf(_ entry: Entry) -> Bool {
         guard entry.kind == .confChange, let data = entry.data else { return false }

@@ -103,13 +103,17 @@ package final class Member {
     /// What an operator should look at.
     package var warn: (String, [(String, String)]) -> Void = { _, _ in }
     package var metrics = MemberMetrics()
-    package var diskMetrics: DiskFamilies?
+    package var diskMetrics: DiskFamilies? { didSet { watchCommits() } }
+    /// Proposals whose outcome somebody waits for.
+    package var waitingProposals: Int { waiters.count }
     package internal(set) var isStopped = false
     /// Removed from the cluster, about to stop.
     private(set) var isExpelled = false
 
     // Proposals
     var proposals: [Proposal] = []
+    /// Others' proposals to remove this member while it leads: see `holdOwnRemoval`.
+    var heldRemovals: [Proposal] = []
     var waiters: PendingProposals<Waiter>
     var output: Bytes = []
     var compactionWaiters: [(revision: Int64, reply: Reply, answer: Bytes)] = []
@@ -248,7 +252,6 @@ package final class Member {
             _ = waiters.take(id)
             return respond(reply, .failure(EtcdError.requestTooLarge))
         }
-        metrics.proposalsPending = waiters.count
         proposals.append(Proposal(kind: .normal, data: data, started: now))
     }
 
@@ -306,6 +309,7 @@ package final class Member {
             metrics.proposalsFailed += 1
             respond(waiter.reply, .failure(timeoutReason(started: waiter.started)))
         }
+        releaseRemovals()
         if let first = proposals.first, now &- first.started > settings.requestTimeout {
             proposals.removeAll { now &- $0.started > settings.requestTimeout }
         }
@@ -365,13 +369,19 @@ package final class Member {
 
     /// Once the store has outgrown its quota the cluster is told, by an alarm.
     package func raiseNoSpace() {
-        guard !quotaAlarmProposed else { return }
+        let own = identity.member.rawValue
+        guard !quotaAlarmProposed, !state.alarms.list(.nospace).contains(where: { $0.member == own }) else { return }
         quotaAlarmProposed = true
         var request = AlarmRequest()
         request.action = .activate
-        request.memberID = identity.member.rawValue
+        request.memberID = own
         request.alarm = .nospace
-        propose(RequestKind.alarm, request.encoded().rawSpan, .nobody)
+        propose(
+            RequestKind.alarm, request.encoded().rawSpan,
+            .body { [weak self] result in
+                // Lost with a leader: the next request that does not fit raises it again.
+                if case .failure = result { self?.quotaAlarmProposed = false }
+            })
     }
 
     func checkQuota() {
@@ -411,7 +421,7 @@ package final class Member {
 
     /// Before a planned stop: somebody else leads, if somebody can. `done` is called when that is so, or after a while.
     package func handOver(_ done: @escaping () -> Void) {
-        guard raft.isLeader, !isAlone, !isStopped, let target = successor(of: identity.member) else { return done() }
+        guard raft.isLeader, !isAlone, !isStopped, !isExpelled, let target = successor(of: identity.member) else { return done() }
         report("leadership transfer starting", [("current-leader-member-id", "\(identity.member)"), ("transferee-member-id", "\(target)")])
         raft.transferLeader(to: target)
         loop.turnAgain()

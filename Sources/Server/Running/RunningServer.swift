@@ -61,8 +61,9 @@ final class RunningServer {
 
     /// What the member's parts report without saying how bad it is.
     private static let worrying: Set = [
-        "lost leader", "raised alarm", "found hash mismatch", "slow fdatasync", "peer became inactive", "failed auto compaction",
-        "apply request took too long", "failed to reach the peer URL",
+        "lost leader", "raised alarm", "found hash mismatch", CorruptionCheck.mismatch, CorruptionCheck.skipped, "slow fdatasync",
+        "peer became inactive", "failed auto compaction", "apply request took too long", "failed to reach the peer URL",
+        "rejected connection on client endpoint", "rejected connection on peer endpoint",
     ]
 
     /// A write that a full disk cut short is an "Input/output error" to the store: people are told what it really is.
@@ -115,7 +116,7 @@ final class RunningServer {
         } catch { return refuse("\(error)") }
         guard let directory else { return false }
         if let warning = directory.permissionWarning { logger.warn("\(warning)") }
-        do throws(SystemError) { try bindClients() } catch { return refuse("listen: \(error)") }
+        do throws(SystemError) { try bindClients() } catch { return refuse(error.inWordsOfEtcd) }
         guard directory.isNew else {
             logger.info(
                 "server has been already initialized",
@@ -234,6 +235,7 @@ final class RunningServer {
                     state.lease.persistCheckpoints = configuration.gates["LeaseCheckpointPersist"]
                     state.tokenTimeToLive = Nanoseconds(configuration.authTokenTTLSeconds) * .second
                     state.learnersMax = Int(configuration.learnersMax)
+                    state.remembersCompactionHashes = configuration.gates["CompactHashCheck"]
                 },
                 forceNewCluster: configuration.forceNewCluster, loop: loop, note: { log($0, [], level: .warn) })
         } catch { return refuse("\(error)") }
@@ -252,12 +254,14 @@ final class RunningServer {
             loop: loop, identity: member.identity, settings: transportSettings(), tlsServer: tls?.peers,
             tlsClient: tls?.toPeers, owner: member)
         self.transport = transport
+        // What goes wrong with another member; the same thing at most every half minute.
+        transport.report = { [weak self] in self?.log($0, $1, level: $0 == "peer became active" ? .info : .warn) }
         do throws(SystemError) {
             for url in configuration.listenPeerURLs {
                 try transport.listen("\(url)")
                 logger.info("serving peer traffic", ["address": .text(url.address)])
             }
-        } catch { return refuse("listen on a peer URL: \(error)") }
+        } catch { return refuse(error.inWordsOfEtcd) }
         logger.info(
             "starting local member",
             ["local-member-id": .id(member.identity.member), "cluster-id": .id(member.identity.cluster)])
@@ -318,6 +322,9 @@ final class RunningServer {
     private func serve(_ member: Member, _ hasher: any PasswordHasher) {
         let server = GRPCServer(loop: loop, router: GRPCRouter(), limits: limits())
         self.server = server
+        server.observeRejection = { [weak self] address, name, reason in
+            self?.log("rejected connection on client endpoint", [("remote-addr", address), ("server-name", name), ("error", reason)])
+        }
         let api = ClientAPI(member: member, server: server, hasher: hasher)
         self.api = api
         member.servePage = { [unowned api] page, answer in api.servePeer(page, answer) }
@@ -328,9 +335,11 @@ final class RunningServer {
         settings.arguments = arguments
         let http = HTTPService(api, settings)
         self.http = http
+        http.gateway.refusesNamedCertificates = configuration.clientTLS.requiresClientCertificate
         let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys))
         self.feed = feed
         http.metrics = { [unowned feed] in feed.page() }
+        feed.healthChecks = { [unowned http] in (http.healthSuccesses, http.healthFailures) }
         let version = ClusterVersionDuty(member) { [weak self] in self?.log($0, $1) }
         duties.append(version)
         member.onLeaderChanged = { [unowned version, unowned member] in if member.leadsForSure { version.look() } }
@@ -346,10 +355,14 @@ final class RunningServer {
 
     private func bindClients() throws(SystemError) {
         for url in configuration.listenClientURLs {
+            // One port may be given for both, http and https: what comes first decides, for each connection.
+            let twin = configuration.listenClientURLs.first { $0 != url && $0.address == url.address }
+            if let twin, twin.usesTLS { continue }
             try listen(url, into: \.clientListeners) { [weak self] descriptor in
                 guard let self, let server else { return Process.close(descriptor) }
                 server.add(
-                    descriptor, tls: session(url), grpcOnly: !configuration.listenClientHTTPURLs.isEmpty)
+                    descriptor, tls: session(url), takesCleartext: twin != nil,
+                    grpcOnly: !configuration.listenClientHTTPURLs.isEmpty)
             }
         }
         for url in configuration.listenClientHTTPURLs {
@@ -400,8 +413,10 @@ final class RunningServer {
     /// The cluster knows this member's name: clients may come.
     private func published() {
         guard !isServing, !isStopping, let api else { return }
-        let check = CorruptionCheck(api, interval: UInt64(max(0, configuration.corruptCheckInterval))) { [weak self] in
-            self?.log($0, $1)
+        let check = CorruptionCheck(api) { [weak self] in self?.log($0, $1) }
+        if configuration.corruptCheckInterval > 0 { check.compareStores(every: UInt64(configuration.corruptCheckInterval)) }
+        if configuration.gates["CompactHashCheck"] {
+            check.compareCompactions(every: UInt64(configuration.compactHashCheckInterval))
         }
         duties.append(check)
         guard configuration.gates["InitialCorruptCheck"] else { return serveClients() }
@@ -410,9 +425,26 @@ final class RunningServer {
         }
     }
 
+    private func defragmentAtStart(_ member: Member) {
+        let threshold = configuration.bootstrapDefragThresholdMegabytes
+        guard threshold > 0 else { return }
+        let free = member.store.allocatedBytes - member.store.usedBytes
+        guard UInt64(free) >> 20 >= threshold else {
+            return logger.info(
+                "Skipping defragmentation",
+                [
+                    "current-db-size-bytes": .integer(member.store.allocatedBytes),
+                    "current-db-size-in-use-bytes": .integer(member.store.usedBytes),
+                    "experimental-bootstrap-defrag-threshold-bytes": .unsigned(threshold << 20),
+                ])
+        }
+        member.giveBackSpace { _ in }
+    }
+
     private func serveClients() {
         guard !isServing, !isStopping, let member else { return }
         isServing = true
+        defragmentAtStart(member)
         log(
             "published local member to cluster through raft",
             [
@@ -481,6 +513,15 @@ final class RunningServer {
         metricsServer?.closeAll()
         logger.info("closed etcd server", ["name": .text(configuration.name), "data-dir": .text(configuration.dataDirectory)])
         loop.stop()
+    }
+}
+
+extension SystemError {
+    /// A listener that cannot be had, as scripts look for it: `listen tcp 127.0.0.1:2379: bind: address already in use`.
+    fileprivate var inWordsOfEtcd: String {
+        guard call == "listen" else { return description }
+        let network = subject.hasPrefix("/") || !subject.contains(":") ? "unix" : "tcp"
+        return "listen \(network) \(subject): bind: \(reason.prefix(1).lowercased())\(reason.dropFirst())"
     }
 }
 

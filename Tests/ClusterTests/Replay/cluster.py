@@ -6,6 +6,7 @@ waits by sleeping a guessed time: `until` polls for what should become true and 
 """
 
 import argparse
+import collections
 import concurrent.futures
 import http.client
 import json
@@ -29,6 +30,7 @@ import grpc  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "ServerTests", "Replay"))
+from certificates import Certificates  # noqa: E402
 from peers import compile_protos  # noqa: E402
 
 CLIENT_PORT, PEER_PORT = 34379, 34380
@@ -42,6 +44,33 @@ CHANNEL = [
 
 class Failure(Exception):
     """What should have been and was not."""
+
+
+class Violation(Failure):
+    """What must never be: a history that cannot have happened, members that hold different data."""
+
+
+class Tally:
+    """What a scenario went through; the last line of a long run adds them up."""
+
+    def __init__(self):
+        self.operations, self.faults, self.violations, self.gaps = 0, collections.Counter(), 0, []
+
+    def add(self, other):
+        self.operations += other.operations
+        self.faults.update(other.faults)
+        self.violations += other.violations
+        self.gaps += other.gaps
+
+    def gap_line(self):
+        """Writes after the leader was lost: how long until the first success."""
+        gaps = sorted(self.gaps)
+        return "write gaps: median %.2f s, longest %.2f s of %d" % (
+            gaps[len(gaps) // 2], gaps[-1], len(gaps)) if gaps else "no write gaps measured"
+
+    def __str__(self):
+        return "%d operations, %d faults, %d violations, %s" % (
+            self.operations, sum(self.faults.values()), self.violations, self.gap_line())
 
 
 def expect(condition, what):
@@ -87,6 +116,7 @@ class Programs:
         self.tools35 = arguments.etcd35
         self.subject = arguments.subject
         self.seconds = arguments.seconds
+        self.members, self.tls, self.quota = arguments.members, arguments.tls, arguments.quota
         self.out = tempfile.mkdtemp(prefix="covey-protos-")
         self.methods = compile_protos(arguments.protos, self.out)
 
@@ -101,8 +131,12 @@ class Node:
         self.cluster, self.number, self.kind = cluster, number, kind
         self.name = "n%d" % number
         self.host = cluster.place.host(number)
-        self.client_url = "http://%s:%d" % (self.host, CLIENT_PORT)
-        self.peer_url = "http://%s:%d" % (self.host, PEER_PORT)
+        self.certificates = cluster.certificates
+        scheme = "https" if self.certificates else "http"
+        self.client_url = "%s://%s:%d" % (scheme, self.host, CLIENT_PORT)
+        self.peer_url = "%s://%s:%d" % (scheme, self.host, PEER_PORT)
+        if self.certificates:
+            self.certificates.issue(self.name, self.host)
         self.directory = os.path.join(cluster.directory, self.name)
         self.data = os.path.join(self.directory, "data")
         self.log_path = os.path.join(self.directory, "log")
@@ -124,6 +158,7 @@ class Node:
             "--initial-cluster", self.initial, "--initial-cluster-state", state,
             "--initial-cluster-token", "scenario"]
         argv += self.cluster.programs.flags(self.kind) + self.cluster.flags(self.kind) + list(flags)
+        argv += self.certificates.flags(self.name) if self.certificates else []
         with open(self.log_path, "ab") as log:
             log.write(("---- " + shlex.join(argv) + "\n").encode())
             log.flush()
@@ -183,7 +218,10 @@ class Node:
     def open(self):
         with self.lock:
             if self.channel is None:
-                self.channel = grpc.insecure_channel("%s:%d" % (self.host, CLIENT_PORT), options=CHANNEL)
+                target = "%s:%d" % (self.host, CLIENT_PORT)
+                self.channel = (
+                    self.certificates.channel(target, CHANNEL) if self.certificates
+                    else grpc.insecure_channel(target, options=CHANNEL))
             return self.channel
 
     def call(self, method, seconds=10, metadata=(), **fields):
@@ -226,7 +264,9 @@ class Node:
         return self.call("Maintenance/Status", seconds=3)
 
     def http(self, path, port=CLIENT_PORT):
-        connection = http.client.HTTPConnection(self.host, port, timeout=8)
+        connection = (
+            http.client.HTTPSConnection(self.host, port, timeout=8, context=self.certificates.context()) if self.certificates
+            else http.client.HTTPConnection(self.host, port, timeout=8))
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -274,10 +314,11 @@ class Loopback:
 class Cluster:
     """The members of one scenario, by number; `cluster[1]` is n1."""
 
-    def __init__(self, programs, seed, size=3, kind=None, flags=None, place=None):
+    def __init__(self, programs, seed, size=3, kind=None, flags=None, place=None, tls=False):
         self.programs, self.random = programs, random.Random(seed)
         self.place = place or Loopback()
         self.directory = tempfile.mkdtemp(prefix="covey-cluster-")
+        self.certificates = Certificates(os.path.join(self.directory, "certificates")) if tls else None
         self.extra = flags or {}
         self.nodes = {}
         kinds = kind if isinstance(kind, (list, tuple)) else [kind or programs.subject] * size
@@ -303,9 +344,9 @@ class Cluster:
     def running(self):
         return [n for n in self if n.running and not n.paused]
 
-    def ready(self, seconds=40):
+    def ready(self, seconds=40, health="/health"):
         for node in self.running:
-            until("%s is healthy" % node.name, lambda: node.http("/health")[0] == 200, seconds)
+            until("%s is healthy" % node.name, lambda: node.http(health)[0] == 200, seconds)
             until("%s knows the cluster version" % node.name, lambda: "not_decided" not in node.http("/version")[1], seconds)
 
     def leader(self, seconds=30):
@@ -398,7 +439,8 @@ class Cluster:
         chosen = [revision] + [self.random.randint(oldest, revision) for _ in range(revisions) if revision >= oldest]
         for at in chosen:
             hashes = {n.name: n.hash(at) for n in nodes}
-            expect(len(set(hashes.values())) == 1, "HashKV at revision %d differs: %s" % (at, hashes))
+            if len(set(hashes.values())) != 1:
+                raise Violation("HashKV at revision %d differs: %s" % (at, hashes))
         return len(chosen)
 
     def forget(self, node):
@@ -408,7 +450,7 @@ class Cluster:
 
     def logs(self, lines=40):
         text = []
-        for node in sorted(os.listdir(self.directory)):
+        for node in sorted(os.listdir(self.directory)) if os.path.isdir(self.directory) else []:
             path = os.path.join(self.directory, node, "log")
             if os.path.exists(path):
                 with open(path, "rb") as file:
@@ -530,6 +572,10 @@ def scenario_main(scenarios, jobs=1):
     parser.add_argument("--subject", default="covey", help="kind of member under test; etcd35 checks the scenario itself")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
     parser.add_argument("--seconds", type=int, default=0, help="how long scenarios of load and faults run")
+    parser.add_argument("--members", type=int, choices=(3, 5), help="of clusters under faults; else now three, now five")
+    parser.add_argument("--tls", type="yes".__eq__, metavar="yes|no", help="of clusters under faults; else now and then")
+    parser.add_argument("--quota", type=int, metavar="MEGABYTES", help="that faults exceed now and then; 0: none")
+    parser.add_argument("--tally", help="file to which a line for the sum of long runs is added")
     parser.add_argument("--jobs", type=int, default=jobs)
     parser.add_argument("--keep", action="store_true", help="leave data and logs")
     parser.add_argument("only", nargs="*")
@@ -538,7 +584,7 @@ def scenario_main(scenarios, jobs=1):
     programs = Programs(arguments)
     chosen = [s for s in scenarios if not arguments.only or s.__name__ in arguments.only]
     print("seed %d" % arguments.seed, flush=True)
-    failed = []
+    failed, tally = [], Tally()
 
     def run(scenario):
         made, began = [], time.monotonic()
@@ -548,12 +594,13 @@ def scenario_main(scenarios, jobs=1):
             made.append(cluster)
             return cluster
 
-        said, keep = "", arguments.keep
+        stage, said, keep = Stage(programs, arguments.seed, new), "", arguments.keep
         try:
-            said = scenario(Stage(programs, arguments.seed, new)) or ""
+            said = scenario(stage) or ""
             verdict = "passed"
         except Exception as error:  # noqa: BLE001: whatever it was, say it with the logs
             verdict, keep = "FAILED", arguments.keep
+            stage.tally.violations += isinstance(error, Violation)
             trace = "" if isinstance(error, Failure) and not arguments.keep else traceback.format_exc()
             line = traceback.extract_tb(error.__traceback__)
             where = next((f.lineno for f in reversed(line) if f.name == scenario.__name__), 0)
@@ -562,12 +609,18 @@ def scenario_main(scenarios, jobs=1):
         finally:
             for cluster in made:
                 cluster.end(keep)
+            tally.add(stage.tally)
         print("%s %s (%.0f s) %s" % (verdict, scenario.__name__, time.monotonic() - began, said), flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for done in [pool.submit(run, s) for s in chosen]:
             done.result()
     shutil.rmtree(programs.out, ignore_errors=True)
+    if tally.operations:
+        print("in all: %s" % tally, flush=True)
+    if arguments.tally:
+        with open(arguments.tally, "a") as file:
+            file.write(json.dumps(vars(tally)) + "\n")
     print("%d passed, %d failed%s" % (
         len(chosen) - len(failed), len(failed), ": " + " ".join(failed) if failed else ""), flush=True)
     # Threads of abandoned calls must not hold the process.
@@ -579,7 +632,7 @@ class Stage:
     """What a scenario gets: a maker of clusters that are cleaned up whatever happens, and the seed."""
 
     def __init__(self, programs, seed, unstarted):
-        self.programs, self.seed, self.unstarted = programs, seed, unstarted
+        self.programs, self.seed, self.unstarted, self.tally = programs, seed, unstarted, Tally()
         self.random = random.Random(seed)
 
     def cluster(self, *values, **options):

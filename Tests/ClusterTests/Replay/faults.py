@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Three members under concurrent clients while members are killed, paused and cut off; is every history linearizable?
+"""Members under concurrent clients while some are killed, paused or lose their disks; is every history linearizable?
 
-    faults.py [--seconds N] [--seed S] [NAME...]
+    faults.py [--seconds N] [--seed S] [--members 3|5] [--tls yes|no] [--quota MEGABYTES] [NAME...]
 
-Each client works on a few registers through any member: writes of values never used before, linearizable reads,
+Three or five members, with TLS and client certificates on both ports or without, with a quota that is exceeded now and
+then (faults go on under the alarm) or without: what is not given on the command line changes from stretch to stretch of a
+run, the seed says where it begins. Each client works on a few registers through any member: writes of values never used before, linearizable reads,
 compare-and-set transactions. What a client does not hear back about may have happened at any later time. A seed decides
 what fails when; threads and the network are not replayed.
 """
@@ -17,11 +19,13 @@ import time
 import grpc
 
 import checker
-from cluster import Failure, Node, expect, scenario_main, until, words
+from cluster import Failure, Node, Violation, expect, scenario_main, until, words
 
 CLIENTS, KEYS = 8, 4
 # The server says that the request was never proposed, or the connection was never made.
-NEVER_HAPPENED = ("failed to connect", "Connection refused", "etcdserver: no leader", "etcdserver: too many requests")
+NEVER_HAPPENED = (
+    "failed to connect", "Connection refused", "etcdserver: no leader", "etcdserver: too many requests",
+    "etcdserver: mvcc: database space exceeded")
 
 
 class Client(threading.Thread):
@@ -111,7 +115,7 @@ class Load:
                 value, operations = problem
                 lines = "\n".join("  %.6f %s %s %s -> %s" % (
                     o[0], "%.6f" % o[1] if o[1] else "never", o[2], o[3], o[4]) for o in sorted(operations)[:30])
-                raise Failure("history of %s is not linearizable: with %s there, none of these fits:\n%s" % (key, value, lines))
+                raise Violation("history of %s is not linearizable: with %s there, none of these fits:\n%s" % (key, value, lines))
         return known
 
     def unknown(self):
@@ -151,20 +155,25 @@ def write_gap(c, break_leader):
 
 
 def recovered(c, load):
-    """After each fault all members are back and the clients are served."""
+    """After each fault all members are back and the clients are served: with reads at least, while the alarm is raised."""
     for node in c:
         if node.paused:
             node.resume()
         elif not node.running:
             node.start()
-    c.ready()
+    c.ready(health="/health?exclude=NOSPACE")
     count = load.operations()
     until("clients are served again", lambda: load.operations() > count + 20, 30)
 
 
-def fault(c, load, rng, gaps):
-    kind = rng.choice(("kill leader", "kill leader", "kill follower", "pause leader", "pause follower", "kill all",
-                       "pause then kill", "stop leader", "kill two", "full disk", "full disk", "slow disk"))
+KINDS = ("kill leader", "kill leader", "kill follower", "pause leader", "pause follower", "kill all", "pause then kill",
+         "stop leader", "kill two", "full disk", "full disk", "slow disk")
+# The write gap cannot be measured while nobody may write.
+UNDER_ALARM = ("kill follower", "pause follower", "kill all", "pause then kill", "kill two", "full disk", "slow disk")
+
+
+def fault(c, load, rng, gaps, kinds=KINDS):
+    kind = rng.choice(kinds)
     if kind == "kill leader":
         gaps.append(write_gap(c, Node.kill))
     elif kind == "pause leader":
@@ -218,45 +227,142 @@ def fault(c, load, rng, gaps):
     return kind
 
 
+ALARM, NOSPACE, FILL = "Maintenance/Alarm", 1, b"fill/"
+
+
+def alarm_under_faults(c, load, rng, shape):
+    """The store is filled until nobody may write; what fails meanwhile must not bring writes back, nor lose the way out."""
+    piece = bytes(shape.quota << 14)  # A sixty-fourth of the quota.
+
+    def full():
+        for number in range(128):
+            try:
+                c.leader().put(FILL + b"%d" % number, piece, seconds=5)
+            except grpc.RpcError as error:
+                if "database space exceeded" in words(error):
+                    return True
+        return False
+    until("the quota is exceeded", full, 40)
+    until("the alarm is raised", lambda: len(c.leader().call(ALARM).alarms) > 0)
+    done = []
+
+    def refused(node):
+        try:
+            node.put("no", "room", seconds=5)
+        except grpc.RpcError as error:
+            return "database space exceeded" in words(error)
+        raise Violation("%s took a put under the alarm" % node.name)
+    for _ in range(rng.randrange(1, 3)):
+        done.append("alarm, " + fault(c, load, rng, [], UNDER_ALARM))
+        recovered(c, load)
+        until("the alarm is known after: " + done[-1], lambda: len(c.leader().call(ALARM).alarms) > 0)
+        for node in c:
+            until("%s refuses to write" % node.name, lambda: refused(node))
+    until("what filled it is deleted", lambda: c.leader().call("KV/DeleteRange", key=FILL, range_end=FILL[:-1] + b"0", seconds=5))
+    compacted(c)
+
+    def writable():
+        leader = c.leader()
+        for alarm in leader.call(ALARM).alarms:
+            leader.call(ALARM, action=2, memberID=alarm.memberID, alarm=alarm.alarm)
+        return all(n.put("room", "1", seconds=3) for n in c) and not leader.call(ALARM).alarms
+    until("there is room again", writable, 60, 0.2)
+    return done
+
+
+def compacted(c):
+    """Up to now, and what was removed is gone."""
+    def compact():
+        leader = c.leader()
+        revision = leader.call("KV/Range", key=b"none").header.revision
+        try:
+            leader.call("KV/Compact", revision=revision, physical=True)
+        except grpc.RpcError as error:
+            # The answer to an attempt before may have been lost.
+            return "has been compacted" in words(error)
+        return True
+    until("the store is compacted", compact, 30, 0.1)
+
+
+class Shape:
+    """What kind of cluster a stretch of the run has."""
+
+    def __init__(self, members, tls, quota):
+        self.members, self.tls, self.quota = members, tls, quota
+
+    def __str__(self):
+        return "%d members%s%s" % (self.members, ", TLS" if self.tls else "", ", quota" if self.quota else "")
+
+    def cluster(self, stage):
+        flags = FLAGS["covey"] + (["--quota-backend-bytes", str(self.quota << 20)] if self.quota else [])
+        return stage.cluster(self.members, flags={"covey": flags}, tls=self.tls)
+
+
+def shapes(stage, first=0):
+    """One after the other, without end. Every second one has TLS; eight in a row are all there are."""
+    given = stage.programs
+    for turn in itertools.count(stage.seed + first):
+        members = given.members or (5 if turn // 2 % 2 else 3)
+        tls = given.tls if given.tls is not None else turn % 2 == 1
+        quota = given.quota if given.quota is not None else (QUOTA if (turn + turn // 2 + turn // 4) % 2 else 0)
+        yield Shape(members, tls, quota)
+
+
 FLAGS = {"covey": ["--snapshot-count", "500", "--snapshot-catchup-entries", "100"]}
+# Megabytes: as little as the clients' own history leaves room in.
+QUOTA = 16
+# Rounds with one cluster before the next shape's turn, in a long run; a short one changes with each.
+ROUNDS = 4
 
 
 def faults_under_load(stage):
     """Rounds of half a minute, each with a history of its own: the longer a history the dearer its judgement."""
-    c = stage.cluster(3, flags=FLAGS)
     seconds = stage.programs.seconds or 45
     until_when = time.monotonic() + seconds
-    gaps, kinds, checked, unknown, rounds = [], {}, 0, 0, 0
-    while time.monotonic() < until_when:
+    # A short run is cut in two, so that it sees two shapes.
+    length = min(30, seconds / 2)
+    stretch = ROUNDS if seconds >= 300 else 1
+    rounds, unknown, seen, c = 0, 0, [], None
+    tally, upcoming = stage.tally, shapes(stage)
+    while len(seen) < 2 or time.monotonic() < until_when - 1:
+        if rounds % stretch == 0:
+            if c is not None:
+                c.end()
+            shape = next(upcoming)
+            seen.append(str(shape))
+            c = shape.cluster(stage)
         rounds += 1
         for key in range(KEYS):
             until("a fresh register", lambda: c.leader().call("KV/DeleteRange", key=b"r%d" % key))
         load = Load(c, stage.seed + rounds)
-        end = min(time.monotonic() + 30, until_when)
+        end = time.monotonic() + max(5, min(length, until_when - time.monotonic()))
+        alarmed = not shape.quota
         while time.monotonic() < end:
             time.sleep(stage.random.uniform(0.1, 0.8))
-            kind = fault(c, load, stage.random, gaps)
-            kinds[kind] = kinds.get(kind, 0) + 1
+            if not alarmed:
+                alarmed = True
+                tally.faults.update(alarm_under_faults(c, load, stage.random, shape))
+                continue
+            tally.faults[fault(c, load, stage.random, tally.gaps)] += 1
             recovered(c, load)
         load.stop()
-        checked += load.judge()
+        tally.operations += load.judge()
         unknown += load.unknown()
-        compared = c.same(5)
-        expect(compared, "compared")
+        expect(c.same(5), "compared")
         if stage.programs.seconds:
-            print("round %d: %d operations so far, %d unknown, faults %s, errors %s" % (
-                rounds, checked, unknown, kinds, load.errors()), flush=True)
-    gaps.sort()
-    measured = "write gap after the leader was killed or paused: median %.2f s, longest %.2f s of %d" % (
-        gaps[len(gaps) // 2], gaps[-1], len(gaps)) if gaps else "no leader was lost"
-    return "%d operations (%d unknown) linearizable under %s; %s" % (checked, unknown, kinds, measured)
+            print("round %d, %s: %d operations so far, %d unknown, faults %s, errors %s" % (
+                rounds, shape, tally.operations, unknown, dict(tally.faults), load.errors()), flush=True)
+    return "%d operations (%d unknown) linearizable under %s; %s; shapes: %s" % (
+        tally.operations, unknown, dict(tally.faults), tally.gap_line(), "; ".join(dict.fromkeys(seen)))
 
 
 def replacements_under_load(stage):
     """Members are replaced by new ones, first as learners, five at a time in between, while leaders are killed."""
-    c = stage.cluster(3, flags=FLAGS)
+    shape = next(shapes(stage, first=1))
+    shape.quota = 0
+    c = shape.cluster(stage)
     load = Load(c, stage.seed)
-    end, replaced, killed, number = time.monotonic() + (stage.programs.seconds or 30), 0, 0, 3
+    end, replaced, killed, number = time.monotonic() + (stage.programs.seconds or 30), 0, 0, shape.members
     while time.monotonic() < end or not replaced:
         old = stage.random.choice(list(c))
         dead = stage.random.random() < 0.4
@@ -275,7 +381,7 @@ def replacements_under_load(stage):
                 leader.kill()
                 killed += 1
                 # Of two voters none can lead alone.
-                if not dead:
+                if not dead or shape.members > 3:
                     until("another leads", lambda: c.leader() is not leader)
                 leader.start()
                 until("it is back", lambda: leader.http("/health")[0] == 200)
@@ -294,7 +400,9 @@ def replacements_under_load(stage):
     load.stop()
     checked = load.judge()
     c.same(10)
-    return "%d operations linearizable while %d members were replaced and %d leaders killed" % (checked, replaced, killed)
+    stage.tally.operations += checked
+    stage.tally.faults.update({"replace": replaced, "kill leader": killed})
+    return "%d operations linearizable while %d of %s were replaced and %d leaders killed" % (checked, replaced, shape, killed)
 
 
 def asked(via, method, **fields):
@@ -318,6 +426,7 @@ def leader_is_replaced(stage):
         gaps = []
         for _ in range(4):
             gaps.append(write_gap(c, action))
+            stage.tally.faults["replace leader"] += 1
             for node in c:
                 if node.paused:
                     node.resume()
@@ -325,6 +434,7 @@ def leader_is_replaced(stage):
                     node.start()
             c.ready()
             c.leader()
+        stage.tally.gaps += gaps
         lines.append("leader %s: writes again after %s ms" % (how, ", ".join("%.0f" % (g * 1000) for g in gaps)))
     return "; ".join(lines)
 

@@ -223,6 +223,7 @@ def all_kinds_under_load(stage):
             victim = stage.random.choice(list(c))
             what = stage.random.choice(("kill", "stop", "lead"))
             faults += 1
+            stage.tally.faults[what] += 1
             if what == "lead":
                 try:
                     c.lead(victim)
@@ -252,6 +253,7 @@ def all_kinds_under_load(stage):
         same_users(c)
         if stage.programs.seconds:
             print("so far %s, faults %d, refused %s" % (dict(total), faults, dict(problems.most_common(6))), flush=True)
+    stage.tally.operations += sum(total.values())
     expect(total["transaction"] > 50 and total["compact"] > 2 and total["lease"] > 10, "the load did little: %s" % total)
     return "HashKV alike at %d revisions after %s, %d faults" % (compared, dict(total), faults)
 
@@ -312,6 +314,66 @@ def removed(via, member):
         return False
 
 
+class Flood:
+    """Many puts under way through one member all the time, and how those ended that failed."""
+    WIDTH = 40
+
+    def __init__(self, node):
+        self.node, self.done, self.errors, self.stopped = node, 0, collections.Counter(), False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        method = "/etcdserverpb.KV/Put"
+        request, answer = self.node.cluster.programs.methods[method]
+        put = self.node.open().unary_unary(
+            method, request_serializer=request.SerializeToString, response_deserializer=answer.FromString)
+        flying = collections.deque()
+        while flying or not self.stopped:
+            while len(flying) < self.WIDTH and not self.stopped:
+                flying.append(put.future(request(key=b"flood/" + self.node.name.encode(), value=b"x"), timeout=20))
+            future = flying.popleft()
+            if future.exception() is None:
+                self.done += 1
+            else:
+                self.errors[words(future.exception()).split(";")[0]] += 1
+                time.sleep(0.002)
+
+    def stop(self):
+        self.stopped = True
+        self.thread.join(30)
+
+
+def leader_removed_by_a_real_member(stage):
+    """A real member just proposes the removal of a Covey leader. No put waits for its time-out because of that: neither
+    at the leader, nor at those who pass theirs on to it. With two members the one that asks must lead next."""
+    lines = []
+    clusters = [stage.cluster(kind=["covey"] + ["etcd35"] * others) for others in (1, 2)]
+    for c in clusters:
+        leader, via, member = c[1], c[2], c[1].id
+        c.lead(leader)
+        floods = [Flood(node) for node in c]
+        until("puts flow on all", lambda: all(flood.done > 100 for flood in floods))
+
+        def remove():
+            # Refused until the members have been connected for five seconds. Leadership may have moved meanwhile.
+            c.lead(leader)
+            return removed(via, member)
+        until("the leader may be removed", remove, 40, 0.2)
+        expect(leader.ended(20) == 0, "the removed leader ended with status %s" % leader.process.returncode)
+        counts = [flood.done for flood in floods[1:]]
+        until("puts go on", lambda: all(flood.done > count + 100 for flood, count in zip(floods[1:], counts)))
+        for flood in floods:
+            flood.stop()
+        for flood in floods[1:]:
+            expect(not flood.errors, "puts through %s: %s" % (flood.node.name, dict(flood.errors)))
+        waited = [text for text in floods[0].errors if "timed out" in text or "DEADLINE" in text]
+        expect(not waited, "puts through the leader waited: %s" % waited)
+        lines.append("%d members: %d puts, at the leader %s" % (
+            len(floods), sum(f.done for f in floods), dict(floods[0].errors)))
+    return "; ".join(lines)
+
+
 def tool(argv, environment=None, **more):
     done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "ETCDCTL_API": "3", **(environment or {})}, **more)
     expect(done.returncode == 0, "%s: %s%s" % (" ".join(argv), done.stdout, done.stderr))
@@ -369,4 +431,4 @@ def backups_cross_over(stage):
 
 
 if __name__ == "__main__":
-    scenario_main([joins_35, joins_34, all_kinds_under_load, walk, backups_cross_over])
+    scenario_main([joins_35, joins_34, all_kinds_under_load, walk, leader_removed_by_a_real_member, backups_cross_over])

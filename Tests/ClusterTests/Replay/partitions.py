@@ -119,7 +119,7 @@ def partitions_under_load(stage):
     place = Cables(3)
     try:
         c = stage.cluster(3, flags=FLAGS, place=place)
-        seconds, checked, unknown, kinds, gaps, rounds = stage.programs.seconds or 45, 0, 0, {}, [], 0
+        seconds, unknown, rounds, tally = stage.programs.seconds or 45, 0, 0, stage.tally
         until_when = time.monotonic() + seconds
         while time.monotonic() < until_when:
             rounds += 1
@@ -130,11 +130,11 @@ def partitions_under_load(stage):
             while time.monotonic() < end:
                 time.sleep(stage.random.uniform(0.1, 0.6))
                 kind, leader, others = partition(c, place, stage.random)
-                kinds[kind] = kinds.get(kind, 0) + 1
+                tally.faults[kind] += 1
                 began = time.monotonic()
                 if kind.startswith("leader alone"):
                     until("the majority has a new leader", lambda: others[0].put("gap", "1", seconds=0.5), 30)
-                    gaps.append(time.monotonic() - began)
+                    tally.gaps.append(time.monotonic() - began)
                     if kind != "leader alone":
                         place.heal()
                         second = c.leader()
@@ -151,15 +151,14 @@ def partitions_under_load(stage):
                 count = load.operations()
                 until("clients are served again", lambda: load.operations() > count + 20, 30)
             load.stop()
-            checked += load.judge()
+            tally.operations += load.judge()
             unknown += load.unknown()
             expect(c.same(5), "compared")
             if stage.programs.seconds:
                 print("round %d: %d operations so far, %d unknown, cuts %s, errors %s" % (
-                    rounds, checked, unknown, kinds, load.errors()), flush=True)
-        gaps.sort()
-        return "%d operations (%d unknown) linearizable under %s; write gap after the leader was cut off: %s" % (
-            checked, unknown, kinds, "median %.2f s, longest %.2f s of %d" % (gaps[len(gaps) // 2], gaps[-1], len(gaps)) if gaps else "none")
+                    rounds, tally.operations, unknown, dict(tally.faults), load.errors()), flush=True)
+        return "%d operations (%d unknown) linearizable under %s; %s" % (
+            tally.operations, unknown, dict(tally.faults), tally.gap_line())
     finally:
         place.end()
 

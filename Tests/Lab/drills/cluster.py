@@ -78,14 +78,28 @@ class Cluster:
         return Gateway(self, host, timeout)
 
     def statuses(self):
+        return self.statuses_of(self.hosts)
+
+    def statuses_of(self, hosts):
         """Of each host by name; None where nobody answers."""
         found = {}
-        for host in self.hosts:
+        for host in hosts:
             try:
                 found[host.name] = self.gateway(host).post("/v3/maintenance/status", {})
             except (OSError, http.client.HTTPException, ValueError):
                 found[host.name] = None
         return found
+
+    def hashes(self, revision):
+        """Of each member's history up to a revision; None while one has not got that far."""
+        try:
+            return {host.name: self.gateway(host, timeout=10).hash(revision) for host in self.hosts}
+        except ValueError:
+            return None
+
+    def with_agents(self):
+        """Hosts that run and have an agent."""
+        return []
 
     def leader(self, among=None):
         """The host whose member leads, once one of `among` says so of itself."""
@@ -151,10 +165,10 @@ class Gateway:
     def put(self, key, value):
         return self.post("/v3/kv/put", {"key": base64.b64encode(key).decode(), "value": base64.b64encode(value).decode()})
 
-    def all_keys(self, prefix):
-        """Key -> (value, revision of its change)."""
-        end = prefix[:-1] + bytes([prefix[-1] + 1])
-        answer = self.post("/v3/kv/range", {"key": base64.b64encode(prefix).decode(), "range_end": base64.b64encode(end).decode()})
+    def all_keys(self, prefix, since=None):
+        """Key -> (value, revision of its change), from a key on."""
+        first, end = base64.b64encode(since or prefix).decode(), base64.b64encode(prefix[:-1] + bytes([prefix[-1] + 1])).decode()
+        answer = self.post("/v3/kv/range", {"key": first, "range_end": end})
         return {base64.b64decode(kv["key"]): (base64.b64decode(kv["value"]), int(kv["mod_revision"])) for kv in answer.get("kvs", [])}
 
     def hash(self, revision):

@@ -123,18 +123,16 @@ class Watcher(threading.Thread):
             raise LabError("the watcher: " + "; ".join(self.faults[:5]))
 
 
-def compare(cluster, writer):
-    """What was acknowledged is on every member, and all members hold the same."""
-    everywhere = {}
+def compare(cluster, writer, since=PREFIX):
+    """What was acknowledged is on every member, and all members hold the same. The writer may go on meanwhile."""
+    acknowledged = {key: revision for key, revision in dict(writer.acknowledged).items() if key >= since}
     for host in cluster.hosts:
-        door = cluster.gateway(host, timeout=10)
-        stored = door.all_keys(PREFIX)
-        lost = [key for key, revision in writer.acknowledged.items() if stored.get(key) != (key[::-1], revision)]
+        stored = cluster.gateway(host, timeout=10).all_keys(PREFIX, since)
+        lost = [key for key, revision in acknowledged.items() if stored.get(key) != (key[::-1], revision)]
         if lost:
             raise LabError(f"{host.name} lost {len(lost)} acknowledged writes, first {sorted(lost)[0].decode()}")
     revision = int(cluster.gateway(cluster.hosts[0]).post("/v3/maintenance/status", {})["header"]["revision"])
-    for host in cluster.hosts:
-        everywhere[host.name] = cluster.gateway(host, timeout=10).hash(revision)
+    everywhere = until(lambda: cluster.hashes(revision), 20, f"not all members tell their hash at revision {revision}")
     if len(set(everywhere.values())) != 1:
         raise LabError(f"members differ at revision {revision}: {everywhere}")
     return revision

@@ -1,6 +1,4 @@
-"""The drills, in the order in which they run. Each gets the stage (cluster, writer, watcher) and returns what is worth printing;
-it fails by raising. `loaded` ones run beside the writer and the watcher.
-"""
+"""Members without agents: what systemd, the network, disks and power do to them."""
 
 import json
 import re
@@ -9,22 +7,10 @@ import time
 
 from systemdlab.processes import LabError, run, until
 
+from .acts import HOSTS, expect
 from .cluster import NAME, UNIT
 
-DRILLS = []
-
-
-def drill(loaded=True):
-    def add(function):
-        DRILLS.append((function.__name__.replace("_", " "), function, loaded))
-        return function
-
-    return add
-
-
-def expect(condition, otherwise):
-    if not condition:
-        raise LabError(otherwise)
+drill = HOSTS.drill
 
 
 def restarts(host):

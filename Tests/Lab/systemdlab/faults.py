@@ -18,10 +18,12 @@ FREEZE, THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW
 class Faults:
     # Power
 
-    def power_loss(self, lose_unsynced=True):
-        """The cable first: peers of a dead machine hear nothing, not a closed connection."""
+    def power_loss(self, lose_unsynced=True, silent=True):
+        """The cable first: peers of a dead machine hear nothing, not a closed connection. `silent` false leaves it plugged in: the
+        network of the host outlives it, and refuses."""
         leader, supervisor = self._leader(), self.supervisor()
-        run(self.lab.entering(["ip", "link", "set", self.cable, "down"]))
+        if silent:
+            run(self.lab.entering(["ip", "link", "set", self.cable, "down"]))
         if lose_unsynced:
             # Without this nothing is ever lost: the page cache outlives the host.
             self._data_ioctl(SHUTDOWN, struct.pack("I", 2))
@@ -39,6 +41,19 @@ class Faults:
         run(self.lab.entering(["ip", "link", "set", self.cable, "master", "br0"]))
         run(self.lab.entering(["ip", "link", "set", self.cable, "up"]))
         self._nft("delete table inet lab", check=False)
+        # There is none to take away, usually.
+        subprocess.run(self.lab.entering(["tc", "qdisc", "del", "dev", self.cable, "root"]), capture_output=True)
+
+    def throttle(self, bytes_a_second):
+        """What others send to it arrives at this rate."""
+        rate = ["rate", f"{bytes_a_second * 8}bit", "burst", "64kb", "latency", "200ms"]
+        run(self.lab.entering(["tc", "qdisc", "replace", "dev", self.cable, "root", "tbf", *rate]))
+
+    def mute(self, address, port):
+        """What this host answers an address from a port is lost; what comes from there arrives."""
+        self._nft(
+            "add table inet lab; add chain inet lab out { type filter hook output priority -300; }; "
+            f"add rule inet lab out ip daddr {address} tcp sport {port} drop")
 
     def block(self, other):
         """What `other` sends does not arrive here; the other way still works."""
@@ -103,7 +118,7 @@ class Faults:
                 "-e", f"inject=fsync,fdatasync:delay_enter={milliseconds * 1000}", "-p", str(pids[0]),
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        self._tracer().remember(tracer.pid)
+        Remembered(self.folder / f"strace-{unit}").remember(tracer.pid)
 
         def attached():
             with open(f"/proc/{pids[0]}/status") as file:
@@ -111,14 +126,10 @@ class Faults:
 
         until(attached, 10, "strace does not attach")
 
-    def normal_sync(self):
-        pid = self._tracer().find()
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-        self._tracer().path.unlink(missing_ok=True)
-
-    def _tracer(self):
-        return Remembered(self.folder / "strace")
+    def normal_sync(self, unit="*"):
+        """Of one unit, or of all."""
+        for path in self.folder.glob(f"strace-{unit}"):
+            Remembered(path).end(signal.SIGTERM)
 
     # Processes
 

@@ -26,6 +26,7 @@ class Lab:
     """Several may be up at once, each with an id of its own. State stays in a folder until `purge`."""
 
     network = "10.73.0"
+    operator_address = f"{network}.1"
 
     def __init__(self, lab_id=None, data_megabytes=384):
         self.id = lab_id or os.environ.get("LAB_ID", "main")

@@ -16,6 +16,7 @@ PROGRAMS = {
     "nsenter": "util-linux",
     "ip": "iproute2",
     "nft": "nftables",
+    "tc": "iproute2",
     "strace": "strace",
     "openssl": "openssl",
     "lintian": "lintian",

@@ -28,6 +28,8 @@ package final class StateMachine {
         package var learnersMax = Membership.learnersMaxDefault
         package var authRules = AuthStore.Rules.current
         package var tokenTimeToLive = SimpleTokens.defaultTimeToLive
+        /// See `KeyValueStore.remembersCompactionHashes`.
+        package var remembersCompactionHashes = false
 
         package init(member: MemberID, cluster: ClusterID) {
             self.member = member
@@ -68,6 +70,7 @@ package final class StateMachine {
         var lessor = Lessor(settings.lease)
         lessor.restore(view)
         kv = try KeyValueStore(store) { key, lease in lessor.setLease(of: key.rawSpan, to: LeaseID(lease)) }
+        kv.remembersCompactionHashes = settings.remembersCompactionHashes
         self.lessor = lessor
         auth = AuthStore(
             hasher: hasher, signer: signer, rules: settings.authRules,

@@ -51,6 +51,21 @@ package enum RPC {
         package static let shakeHands = MethodDescriptor(
             "/coveyagentpb.Agent/ShakeHands",
             AgentPB.ShakeHandsRequest.descriptor, AgentPB.ShakeHandsResponse.descriptor)
+        package static let readAudit = MethodDescriptor(
+            "/coveyagentpb.Agent/ReadAudit",
+            AgentPB.ReadAuditRequest.descriptor, AgentPB.ReadAuditResponse.descriptor)
+        package static let offerArtifact = MethodDescriptor(
+            "/coveyagentpb.Agent/OfferArtifact",
+            AgentPB.OfferArtifactRequest.descriptor, AgentPB.OfferArtifactResponse.descriptor)
+        package static let uploadArtifact = MethodDescriptor(
+            "/coveyagentpb.Agent/UploadArtifact",
+            AgentPB.UploadArtifactRequest.descriptor, AgentPB.UploadArtifactResponse.descriptor)
+        package static let installSlot = MethodDescriptor(
+            "/coveyagentpb.Agent/InstallSlot",
+            AgentPB.InstallSlotRequest.descriptor, AgentPB.InstallSlotResponse.descriptor)
+        package static let activateSlot = MethodDescriptor(
+            "/coveyagentpb.Agent/ActivateSlot",
+            AgentPB.ActivateSlotRequest.descriptor, AgentPB.StepResponse.descriptor)
     }
 
     package enum Enrolment {
@@ -259,6 +274,11 @@ package enum RPC {
         Agent.requestAuthority,
         Agent.installAuthority,
         Agent.shakeHands,
+        Agent.readAudit,
+        Agent.offerArtifact,
+        Agent.uploadArtifact,
+        Agent.installSlot,
+        Agent.activateSlot,
         Enrolment.authority,
         Enrolment.join,
         Auth.authEnable,

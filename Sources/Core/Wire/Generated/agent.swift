@@ -294,11 +294,12 @@ package enum AgentPB {
         package var changed: Int64 = 0
         package var inventory: String = ""
         package var outcome: String = ""
+        package var plan: String = ""
 
         package init() {}
         package init(
             id: String = "", kind: String = "", arguments: [String] = [], owner: String = "", epoch: UInt64 = 0, state: String = "",
-            began: Int64 = 0, changed: Int64 = 0, inventory: String = "", outcome: String = ""
+            began: Int64 = 0, changed: Int64 = 0, inventory: String = "", outcome: String = "", plan: String = ""
         ) {
             self.id = id
             self.kind = kind
@@ -310,6 +311,7 @@ package enum AgentPB {
             self.changed = changed
             self.inventory = inventory
             self.outcome = outcome
+            self.plan = plan
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -325,12 +327,14 @@ package enum AgentPB {
                 case 8: try reader.read(&changed)
                 case 9: try reader.read(&inventory)
                 case 10: try reader.read(&outcome)
+                case 11: try reader.read(&plan)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(11, plan)
             writer.field(10, outcome)
             writer.field(9, inventory)
             writer.field(8, changed)
@@ -356,6 +360,7 @@ package enum AgentPB {
                 FieldDescriptor(8, "changed", .int64),
                 FieldDescriptor(9, "inventory", .string),
                 FieldDescriptor(10, "outcome", .string),
+                FieldDescriptor(11, "plan", .string),
             ])
     }
 
@@ -577,6 +582,12 @@ package enum AgentPB {
         package var authorities: [AgentPB.CertificateState] = []
         package var renewal: String = ""
         package var engine: String = ""
+        package var slots: [AgentPB.SlotState] = []
+        package var slot: String = ""
+        package var runningSlot: String = ""
+        package var auditCount: UInt64 = 0
+        package var auditHead: String = ""
+        package var auditDamage: String = ""
         package var file: AgentPB.FileState? = nil
         package var inventoryGeneration: Int64 = 0
         package var needsRestart: Bool = false
@@ -588,8 +599,9 @@ package enum AgentPB {
             certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0, operation: AgentPB.Operation? = nil, isPaused: Bool = false,
             pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
             wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = "",
-            engine: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
-            hadLedger: Bool = false
+            engine: String = "", slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0,
+            auditHead: String = "", auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0,
+            needsRestart: Bool = false, hadLedger: Bool = false
         ) {
             self.host = host
             self.ledger = ledger
@@ -609,6 +621,12 @@ package enum AgentPB {
             self.authorities = authorities
             self.renewal = renewal
             self.engine = engine
+            self.slots = slots
+            self.slot = slot
+            self.runningSlot = runningSlot
+            self.auditCount = auditCount
+            self.auditHead = auditHead
+            self.auditDamage = auditDamage
             self.file = file
             self.inventoryGeneration = inventoryGeneration
             self.needsRestart = needsRestart
@@ -636,6 +654,12 @@ package enum AgentPB {
                 case 30: try reader.read(&authorities)
                 case 31: try reader.read(&renewal)
                 case 40: try reader.read(&engine)
+                case 50: try reader.read(&slots)
+                case 51: try reader.read(&slot)
+                case 52: try reader.read(&runningSlot)
+                case 53: try reader.read(&auditCount)
+                case 54: try reader.read(&auditHead)
+                case 55: try reader.read(&auditDamage)
                 case 60: try reader.read(&file)
                 case 61: try reader.read(&inventoryGeneration)
                 case 62: try reader.read(&needsRestart)
@@ -650,6 +674,12 @@ package enum AgentPB {
             writer.field(62, needsRestart)
             writer.field(61, inventoryGeneration)
             writer.field(60, file)
+            writer.field(55, auditDamage)
+            writer.field(54, auditHead)
+            writer.field(53, auditCount)
+            writer.field(52, runningSlot)
+            writer.field(51, slot)
+            writer.field(50, slots)
             writer.field(40, engine)
             writer.field(31, renewal)
             writer.field(30, authorities)
@@ -691,10 +721,77 @@ package enum AgentPB {
                 FieldDescriptor(30, "authorities", .message({ AgentPB.CertificateState.descriptor }), .repeated),
                 FieldDescriptor(31, "renewal", .string),
                 FieldDescriptor(40, "engine", .string),
+                FieldDescriptor(50, "slots", .message({ AgentPB.SlotState.descriptor }), .repeated),
+                FieldDescriptor(51, "slot", .string),
+                FieldDescriptor(52, "running_slot", .string),
+                FieldDescriptor(53, "audit_count", .uint64),
+                FieldDescriptor(54, "audit_head", .string),
+                FieldDescriptor(55, "audit_damage", .string),
                 FieldDescriptor(60, "file", .message({ AgentPB.FileState.descriptor }), .explicit),
                 FieldDescriptor(61, "inventory_generation", .int64),
                 FieldDescriptor(62, "needs_restart", .bool),
                 FieldDescriptor(63, "had_ledger", .bool),
+            ])
+    }
+
+    package struct SlotState: WireMessage {
+        package var name: String = ""
+        package var version: String = ""
+        package var sha256: String = ""
+        package var signer: String = ""
+        package var size: UInt64 = 0
+        package var problem: String = ""
+        package var isUsed: Bool = false
+
+        package init() {}
+        package init(
+            name: String = "", version: String = "", sha256: String = "", signer: String = "", size: UInt64 = 0, problem: String = "",
+            isUsed: Bool = false
+        ) {
+            self.name = name
+            self.version = version
+            self.sha256 = sha256
+            self.signer = signer
+            self.size = size
+            self.problem = problem
+            self.isUsed = isUsed
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&name)
+                case 2: try reader.read(&version)
+                case 3: try reader.read(&sha256)
+                case 4: try reader.read(&signer)
+                case 5: try reader.read(&size)
+                case 6: try reader.read(&problem)
+                case 7: try reader.read(&isUsed)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(7, isUsed)
+            writer.field(6, problem)
+            writer.field(5, size)
+            writer.field(4, signer)
+            writer.field(3, sha256)
+            writer.field(2, version)
+            writer.field(1, name)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.SlotState",
+            [
+                FieldDescriptor(1, "name", .string),
+                FieldDescriptor(2, "version", .string),
+                FieldDescriptor(3, "sha256", .string),
+                FieldDescriptor(4, "signer", .string),
+                FieldDescriptor(5, "size", .uint64),
+                FieldDescriptor(6, "problem", .string),
+                FieldDescriptor(7, "is_used", .bool),
             ])
     }
 
@@ -1619,6 +1716,361 @@ package enum AgentPB {
             "coveyagentpb.ShakeHandsResponse",
             [
                 FieldDescriptor(1, "handshakes", .message({ AgentPB.Handshake.descriptor }), .repeated)
+            ])
+    }
+
+    package struct ReadAuditRequest: WireMessage {
+        package var cluster: String = ""
+        package var segment: UInt64 = 0
+        package var offset: UInt64 = 0
+        package var last: UInt32 = 0
+
+        package init() {}
+        package init(
+            cluster: String = "", segment: UInt64 = 0, offset: UInt64 = 0, last: UInt32 = 0
+        ) {
+            self.cluster = cluster
+            self.segment = segment
+            self.offset = offset
+            self.last = last
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&cluster)
+                case 2: try reader.read(&segment)
+                case 3: try reader.read(&offset)
+                case 4: try reader.read(&last)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(4, last)
+            writer.field(3, offset)
+            writer.field(2, segment)
+            writer.field(1, cluster)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ReadAuditRequest",
+            [
+                FieldDescriptor(1, "cluster", .string),
+                FieldDescriptor(2, "segment", .uint64),
+                FieldDescriptor(3, "offset", .uint64),
+                FieldDescriptor(4, "last", .uint32),
+            ])
+    }
+
+    package struct ReadAuditResponse: WireMessage {
+        package var segment: UInt64 = 0
+        package var data: Bytes = []
+        package var nextSegment: UInt64 = 0
+        package var nextOffset: UInt64 = 0
+        package var isEnd: Bool = false
+
+        package init() {}
+        package init(
+            segment: UInt64 = 0, data: Bytes = [], nextSegment: UInt64 = 0, nextOffset: UInt64 = 0, isEnd: Bool = false
+        ) {
+            self.segment = segment
+            self.data = data
+            self.nextSegment = nextSegment
+            self.nextOffset = nextOffset
+            self.isEnd = isEnd
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&segment)
+                case 2: try reader.read(&data)
+                case 3: try reader.read(&nextSegment)
+                case 4: try reader.read(&nextOffset)
+                case 5: try reader.read(&isEnd)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(5, isEnd)
+            writer.field(4, nextOffset)
+            writer.field(3, nextSegment)
+            writer.field(2, data)
+            writer.field(1, segment)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ReadAuditResponse",
+            [
+                FieldDescriptor(1, "segment", .uint64),
+                FieldDescriptor(2, "data", .bytes),
+                FieldDescriptor(3, "next_segment", .uint64),
+                FieldDescriptor(4, "next_offset", .uint64),
+                FieldDescriptor(5, "is_end", .bool),
+            ])
+    }
+
+    package struct OfferArtifactRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+        package var manifest: Bytes = []
+        package var signature: Bytes = []
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil, manifest: Bytes = [], signature: Bytes = []
+        ) {
+            self.header = header
+            self.manifest = manifest
+            self.signature = signature
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                case 2: try reader.read(&manifest)
+                case 3: try reader.read(&signature)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, signature)
+            writer.field(2, manifest)
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.OfferArtifactRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
+                FieldDescriptor(2, "manifest", .bytes),
+                FieldDescriptor(3, "signature", .bytes),
+            ])
+    }
+
+    package struct OfferArtifactResponse: WireMessage {
+        package var slot: String = ""
+        package var received: UInt64 = 0
+
+        package init() {}
+        package init(
+            slot: String = "", received: UInt64 = 0
+        ) {
+            self.slot = slot
+            self.received = received
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&slot)
+                case 2: try reader.read(&received)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(2, received)
+            writer.field(1, slot)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.OfferArtifactResponse",
+            [
+                FieldDescriptor(1, "slot", .string),
+                FieldDescriptor(2, "received", .uint64),
+            ])
+    }
+
+    package struct UploadArtifactRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+        package var sha256: String = ""
+        package var offset: UInt64 = 0
+        package var data: Bytes = []
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil, sha256: String = "", offset: UInt64 = 0, data: Bytes = []
+        ) {
+            self.header = header
+            self.sha256 = sha256
+            self.offset = offset
+            self.data = data
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                case 2: try reader.read(&sha256)
+                case 3: try reader.read(&offset)
+                case 4: try reader.read(&data)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(4, data)
+            writer.field(3, offset)
+            writer.field(2, sha256)
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.UploadArtifactRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
+                FieldDescriptor(2, "sha256", .string),
+                FieldDescriptor(3, "offset", .uint64),
+                FieldDescriptor(4, "data", .bytes),
+            ])
+    }
+
+    package struct UploadArtifactResponse: WireMessage {
+        package var received: UInt64 = 0
+
+        package init() {}
+        package init(
+            received: UInt64 = 0
+        ) {
+            self.received = received
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&received)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(1, received)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.UploadArtifactResponse",
+            [
+                FieldDescriptor(1, "received", .uint64)
+            ])
+    }
+
+    package struct InstallSlotRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+        package var sha256: String = ""
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil, sha256: String = ""
+        ) {
+            self.header = header
+            self.sha256 = sha256
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                case 2: try reader.read(&sha256)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(2, sha256)
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.InstallSlotRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
+                FieldDescriptor(2, "sha256", .string),
+            ])
+    }
+
+    package struct InstallSlotResponse: WireMessage {
+        package var slot: String = ""
+        package var isChanged: Bool = false
+        package var evidence: String = ""
+
+        package init() {}
+        package init(
+            slot: String = "", isChanged: Bool = false, evidence: String = ""
+        ) {
+            self.slot = slot
+            self.isChanged = isChanged
+            self.evidence = evidence
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&slot)
+                case 2: try reader.read(&isChanged)
+                case 3: try reader.read(&evidence)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, evidence)
+            writer.field(2, isChanged)
+            writer.field(1, slot)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.InstallSlotResponse",
+            [
+                FieldDescriptor(1, "slot", .string),
+                FieldDescriptor(2, "is_changed", .bool),
+                FieldDescriptor(3, "evidence", .string),
+            ])
+    }
+
+    package struct ActivateSlotRequest: WireMessage {
+        package var header: AgentPB.StepHeader? = nil
+        package var slot: String = ""
+
+        package init() {}
+        package init(
+            header: AgentPB.StepHeader? = nil, slot: String = ""
+        ) {
+            self.header = header
+            self.slot = slot
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&header)
+                case 2: try reader.read(&slot)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(2, slot)
+            writer.field(1, header)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.ActivateSlotRequest",
+            [
+                FieldDescriptor(1, "header", .message({ AgentPB.StepHeader.descriptor }), .explicit),
+                FieldDescriptor(2, "slot", .string),
             ])
     }
 

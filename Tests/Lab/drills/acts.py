@@ -1,0 +1,62 @@
+"""Acts: drills that share hosts and run in the order in which they are written. A module takes the `drill` of its act:
+
+    drill = acts.FLEET.drill
+
+    @drill()
+    def a_member_is_replaced(stage): ...
+
+A drill gets the stage (cluster, writer, watcher) and returns what is worth printing; it fails by raising.
+"""
+
+from typing import Callable, NamedTuple
+
+from systemdlab.processes import LabError
+
+
+class Drill(NamedTuple):
+    name: str
+    function: Callable
+    # Beside the writer and the watcher.
+    loaded: bool
+    # Of the set that runs without words; others run when asked for by name, or with --all.
+    always: bool
+
+
+class Act:
+    def __init__(self, name, hosts, always=True):
+        self.name, self.hosts, self.always = name, hosts, always
+        self.drills = []
+
+    def drill(self, loaded=True, always=True):
+        def add(function):
+            self.drills.append(Drill(function.__name__.replace("_", " "), function, loaded, always))
+            return function
+
+        return add
+
+    def chosen(self, words, everything):
+        """Those whose names contain a word, after what sets them up: the unloaded ones at the beginning."""
+        first = next(number for number, drill in enumerate(self.drills) if drill.loaded)
+        setup, rest = self.drills[:first], self.drills[first:]
+        if words:
+            rest = [one for one in rest if any(word in f"{self.name}: {one.name}" for word in words)]
+        elif not everything:
+            rest = [one for one in rest if one.always and self.always]
+            setup = [one for one in setup if one.always]
+        return setup + rest if rest else []
+
+
+def expect(condition, otherwise):
+    if not condition:
+        raise LabError(otherwise)
+
+
+# Members that a person sets up with systemctl.
+HOSTS = Act("hosts", 3)
+# Members that agents look after.
+FLEET = Act("fleet", 5)
+# The same with upstream's server.
+UPSTREAM = {
+    "3.4": Act("etcd-3.4", 4),
+    "3.5": Act("etcd-3.5", 4, always=False),
+}

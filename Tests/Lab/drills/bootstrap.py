@@ -1,0 +1,153 @@
+"""From bare hosts to a cluster: identities, what is refused, what is begun and given up or gone on with, and one `apply`."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from systemdlab.processes import run
+
+from .acts import FLEET, UPSTREAM, expect
+from .cluster import NAME, UNIT
+from .fleet import AGENT, CRASHES, Command
+
+drill = FLEET.drill
+
+
+def every_act(function):
+    for act in (FLEET, *UPSTREAM.values()):
+        act.drill(loaded=False)(function)
+    return function
+
+
+@every_act
+def the_package_is_on_all_hosts(stage):
+    def install(host):
+        host.put(stage.cluster.package, "/var/tmp/covey.deb")
+        host.run(["mkdir", "-p", f"/etc/systemd/system/{AGENT}.d"])
+        host.run(["tee", f"/etc/systemd/system/{AGENT}.d/90-drill.conf"], input=CRASHES)
+        host.run(["dpkg", "--install", "/var/tmp/covey.deb"])
+        host.run(["systemctl", "daemon-reload"])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(install, stage.cluster.everywhere))
+
+
+@every_act
+def agents_get_their_identity(stage):
+    """All but h5, which comes by a token."""
+    fleet = stage.cluster
+    for host in fleet.everywhere:
+        door = fleet.folder / f"enter-{host.name}"
+        door.write_text(f"#!/bin/sh\nexec {' '.join(host.entering([]))} \"$@\"\n")
+        door.chmod(0o755)
+    hosts = [host for host in fleet.everywhere if host.name != "h5"]
+    names = [host.name for host in hosts]
+    run(["env", "-C", fleet.folder, fleet.program, "enroll", *names, "--through", f"{fleet.folder}/enter-HOST"])
+    for host in hosts:
+        fleet.agent_is_up(host)
+        expect(host.text("stat", "-c", "%a", "/etc/covey/agent/agent.key") == "600", f"{host.name}: others may read the agent's key")
+    return f"{len(hosts)} agents run"
+
+
+@drill(loaded=False)
+def a_host_joins_by_a_token_typed_there(stage):
+    fleet, host = stage.cluster, stage.cluster.host("h5")
+    enrolment = Command(fleet, ["enroll", "--token", host.name])
+    line = enrolment.wait_for(r"(?m)^covey agent join .*$")[0]
+    words = line.split()
+    expect(words[words.index("--host") + 1] == host.name and words[words.index("--server") + 1].startswith("10.73.0.1:"), line)
+    pin = words.index("--ca-pin") + 1
+    wrong = [*words[:pin], "sha256:" + "0" * 64, *words[pin + 1:]]
+    refused = host.run(wrong, check=False)
+    expect(refused.returncode == 3 and "the token was not sent" in refused.stderr, f"another authority was accepted: {refused.stderr}")
+    host.run(words)
+    enrolment.end()
+    fleet.agent_is_up(host)
+    expect(host.text("stat", "-c", "%a", "/etc/covey/agent/agent.key") == "600", "others may read the agent's key")
+    # The line is good once, also while somebody waits for hosts.
+    again = Command(fleet, ["enroll", "--token", host.name])
+    fresh = again.wait_for(r"(?m)^covey agent join .*$")[0].split()
+    used = host.run(words, check=False)
+    expect(used.returncode == 3, f"a token was used twice: {used.stdout}{used.stderr}")
+    host.run(fresh)
+    again.end()
+    fleet.agent_is_up(host)
+    return used.stderr.strip()
+
+
+@drill(loaded=False)
+def what_cannot_become_a_cluster_is_refused(stage):
+    """3 and 13 of the contract: an inventory with one address twice, and a host with data nobody knows."""
+    fleet = stage.cluster
+    right = fleet.inventory.read_text()
+    fleet.inventory.write_text(right.replace(fleet.host("h2").address, fleet.host("h3").address))
+    said = fleet.operate("validate", status=2)
+    expect(fleet.host("h3").address in said and "cluster.yaml:" in said, f"validate does not name the address and its place:\n{said}")
+    fleet.operate("apply", status=2)
+    fleet.inventory.write_text(right)
+    stranger = fleet.host("h1")
+    stranger.run(["mkdir", "-p", f"/var/lib/covey/{NAME}/member"])
+    said = fleet.operate("apply", status=3)
+    expect("h1" in said, f"apply does not name the host with the data:\n{said}")
+    for host in fleet.hosts:
+        expect(host.run(["test", "-e", f"/etc/covey/{NAME}/server.yaml"], check=False).returncode, f"{host.name} was changed")
+    stranger.run(["rmdir", f"/var/lib/covey/{NAME}/member"])
+
+
+@drill(loaded=False)
+def a_bootstrap_that_stopped_is_given_up(stage):
+    """2 of the contract: what was begun is taken back, and the next attempt is another cluster."""
+    fleet = stage.cluster
+    fleet.agent_dies_at(fleet.host("h3"), "certificates/acted")
+    said = fleet.operate("apply", status=4)
+    expect("covey op resume" in said and "covey op abort" in said, f"apply does not say how to go on:\n{said}")
+    stage.tokens = {fleet.ledger(fleet.host("h1"))["token"]}
+    fleet.agent_is_up(fleet.host("h3"))
+    fleet.operate("apply", status=5)
+    fleet.operate("op", "abort")
+    ledger = f"/var/lib/covey-agent/{NAME}/ledger.json"
+    expect(fleet.host("h1").run(["test", "-e", ledger], check=False).returncode, "the ledger of what was given up is still there")
+
+
+@drill(loaded=False)
+def a_bootstrap_goes_on_after_an_agent_was_killed(stage):
+    """1 of the contract: killed when the ledger is pending; one cluster comes of it, under the token that was begun with."""
+    fleet, victim = stage.cluster, stage.cluster.host("h2")
+    fleet.agent_dies_at(victim, "certificates/intent")
+    said = fleet.operate("apply", status=4)
+    expect("covey op resume" in said, f"apply does not say how to go on:\n{said}")
+    begun = fleet.ledger(victim)
+    fleet.died(victim)
+    expect(begun["state"] == "pending", f"killed too late: {begun['state']}")
+    fleet.agent_is_up(victim)
+    fleet.operate("op", "resume")
+    fleet.wait_healthy()
+    ledgers = [fleet.ledger(host) for host in fleet.hosts]
+    expect({one["token"] for one in ledgers} == {begun["token"]}, "the bootstrap went on with another token")
+    expect(begun["token"] not in stage.tokens, "the token of the bootstrap that was given up is used again")
+    ids = {status["header"]["cluster_id"] for status in fleet.statuses().values()}
+    expect(len(ids) == 1 and {one["state"] for one in ledgers} == {"active"}, f"clusters {ids}")
+    expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
+    stage.tokens.add(begun["token"])
+    fleet.operate("decommission", "--cluster", "--confirm", NAME)
+    for host in fleet.hosts:
+        expect(host.property(UNIT, "ActiveState") == "inactive", f"{host.name}: the member of a cluster that was ended runs")
+        expect("retired" in host.text("ls", "/var/lib/covey/quarantine"), f"{host.name}: the data is not set aside")
+    return "and the cluster was ended again: its data is set aside"
+
+
+@every_act
+def one_apply_makes_a_cluster(stage):
+    fleet = stage.cluster
+    fleet.operate("preflight")
+    said = fleet.operate("apply")
+    first = re.search(r"first write acknowledged by a quorum ([0-9.]+) s", said)
+    expect(first, f"apply does not say when the first write was acknowledged:\n{said}")
+    fleet.wait_healthy()
+    for host in fleet.hosts:
+        text = host.text("cat", f"/etc/covey/{NAME}/server.yaml")
+        expect(re.search(r'initial-cluster-state: "?existing', text), f"{host.name} would make a new cluster at its next start:\n{text}")
+        expect(host.text("systemctl", "is-enabled", UNIT) == "enabled", f"{UNIT} on {host.name} is not enabled")
+    expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
+    expect(fleet.ledger(fleet.host("h1"))["token"] not in getattr(stage, "tokens", ()), "the token of an earlier cluster is used again")
+    fleet.operate("status")
+    return f"first write acknowledged by a quorum after {first[1]} s"

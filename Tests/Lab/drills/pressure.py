@@ -1,0 +1,144 @@
+"""Networks and disks that are slow or take one way only, while members change."""
+
+import time
+
+from systemdlab.processes import until
+
+from .acts import FLEET, expect
+from .cluster import UNIT
+from .fleet import AGENT
+from .members import quietest
+
+drill = FLEET.drill
+
+MEGABYTE = 1 << 20
+
+
+def listed(fleet, host, among):
+    """As the leader has it: None when it is no member, else whether it is a learner."""
+    for one in among:
+        try:
+            answer = fleet.gateway(one).post("/v3/cluster/member/list", {})
+        except (OSError, ValueError):
+            continue
+        for member in answer.get("members", []):
+            if f"https://{host.address}:2380" in member.get("peerURLs", []):
+                return {"learner": member.get("isLearner", False)}
+        return None
+    return None
+
+
+@drill()
+def the_learner_is_cut_off_while_it_is_promoted(stage):
+    """9 of the contract: nobody knows for a while what became of it; the list of members tells, and there is one promotion."""
+    fleet = stage.cluster
+    return around_the_promotion(stage, lambda old, new: new.partition(fleet.hosts), lambda new: new.heal(), 4)
+
+
+@drill(always=False)
+def answers_to_the_operator_are_lost_while_a_learner_is_promoted(stage):
+    """9 of the contract, the other way: what was asked arrives, what is answered does not."""
+    fleet, lines = stage.cluster, []
+    for _ in range(3):
+        members = list(fleet.hosts)
+
+        def mute(old, new):
+            for host in members:
+                host.mute(fleet.lab.operator_address, 2379)
+
+        def heal(new):
+            for host in members:
+                host.heal()
+
+        lines.append(around_the_promotion(stage, mute, heal, 13))
+    return "; ".join(lines)
+
+
+def around_the_promotion(stage, fault, heal, seconds):
+    fleet, begun, since = stage.cluster, time.monotonic(), time.time()
+    old, new = fleet.followers()[0], fleet.spare
+    kept = fleet.others(old)
+    command = fleet.begin("member", "replace", old.name, new.name)
+    seen = until(lambda: listed(fleet, new, kept), 60, f"{new.name} does not become a member", pause=0.005)
+    # When it has begun to answer it has caught up a moment later, and is promoted.
+    until(lambda: fleet.statuses_of([new])[new.name], 60, f"the member of {new.name} does not answer", pause=0.005)
+    fault(old, new)
+    struck = listed(fleet, new, [new]) or seen
+    time.sleep(seconds)
+    heal(new)
+    said = command.end((0, 4))
+    if "STOPPED" in said:
+        fleet.operate("op", "resume")
+    changes = fleet.member_changes(kept[0], since)
+    expect(len(changes) == 3, f"one addition, one promotion and one removal were wanted: {changes}")
+    fleet.now(*kept, new)
+    when = "before" if struck["learner"] else "after"
+    return f"struck {when} it was a voter, {'resumed' if 'STOPPED' in said else 'went on by itself'}; {quietest(stage, begun)}"
+
+
+@drill()
+def a_slow_learner_is_not_promoted(stage):
+    """10 of the contract: 1 MiB/s and more to fetch than fits into the budget; the addition is taken back."""
+    fleet, begun = stage.cluster, time.monotonic()
+    door = fleet.gateway(fleet.leader(), timeout=20)
+    for number in range(24):
+        door.put(b"large/%02d" % number, bytes([65 + number]) * (MEGABYTE - 4096))
+    old, new = fleet.followers()[0], fleet.spare
+    new.throttle(MEGABYTE)
+    members = {host.name for host in fleet.hosts}
+    command = fleet.begin("member", "replace", old.name, new.name, "--budget", "8s")
+    until(lambda: listed(fleet, new, fleet.hosts), 60, f"{new.name} does not become a learner")
+    # It is slow; the learner must stay one for as long as the command runs.
+    roles = set()
+    while command.process.poll() is None:
+        seen = listed(fleet, new, fleet.hosts)
+        roles |= {seen["learner"]} if seen else set()
+        time.sleep(0.2)
+    said = command.end(1)
+    expect(roles == {True}, f"a learner that had not caught up was promoted:\n{said}")
+    expect("did not catch up within" in said and "removed" in said, f"it does not say what happened:\n{said}")
+    expect(listed(fleet, new, fleet.hosts) is None, "the learner is still a member")
+    expect(new.property(UNIT, "ActiveState") == "inactive", f"the member of {new.name} still runs")
+    expect("aborted" in new.text("ls", "/var/lib/covey/quarantine"), "what it had fetched is not set aside")
+    listing = fleet.operate("member", "ls")
+    expect(members == {line.split()[0] for line in listing.splitlines()[1:]}, f"other members than before:\n{listing}")
+    new.heal()
+    fleet.operate("member", "replace", old.name, new.name)
+    fleet.now(*fleet.others(old), new)
+    fleet.control("del", "--prefix", "large/")
+    return quietest(stage, begun)
+
+
+@drill()
+def a_disk_that_syncs_slowly_is_named(stage):
+    """27 of the contract: 80 ms each sync, by a tracer where there is no device mapper. Preflight fails, doctor names host and
+    disk; the leader is moved away by hand, since no policy says that it moves by itself."""
+    fleet = stage.cluster
+    slow = fleet.leader()
+    begun = time.monotonic()
+    right = fleet.inventory.read_text()
+    # Two and a half times that is refused: a busy machine's own disk is not, 80 ms are.
+    fleet.inventory.write_text(right.replace("maxFsyncP99: 1s", "maxFsyncP99: 32ms"))
+    slow.slow_sync(UNIT, 80)
+    slow.slow_sync(AGENT, 80)
+    try:
+        for verb in ("preflight", "doctor"):
+            said = fleet.operate(verb, status=1)
+            lines = [line for line in said.splitlines() if line.startswith(f"FAIL disk.fdatasync {slow.name}: p99")]
+            expect(lines and "/var/lib/covey" in lines[0], f"{verb} does not name the disk of {slow.name}:\n{said}")
+        slow.normal_sync(AGENT)
+        before = rate(stage)
+        fleet.operate("member", "move-leader")
+        after = rate(stage)
+    finally:
+        fleet.inventory.write_text(right)
+        slow.normal_sync(UNIT)
+        slow.normal_sync(AGENT)
+    expect(after > before, f"{before:.0f} writes a second with the slow leader, {after:.0f} after it was moved")
+    return f"{lines[0]}; {before:.0f} writes a second before the leader moved, {after:.0f} after; {quietest(stage, begun)}"
+
+
+def rate(stage, writes=30):
+    begun = time.monotonic()
+    stage.writer.wait_for_more(writes)
+    return writes / (time.monotonic() - begun)
