@@ -20,9 +20,33 @@ def step(value, kind, argument, result, known):
 
 
 def check(operations, initial=None):
-    """None when an order exists, else the operations that were open where every order failed."""
+    """None when an order exists, else (value, operations): what was there, and what was open, where every order failed.
+
+    What nobody knows about stays open to the end, and doubles the work. But most of it left no trace, and may as well
+    never have happened: an order without it is an order. Only when there is none it is tried in, what was called last
+    before the place of failure first, until all of it is.
+    """
     # A read that nobody saw says nothing.
     operations = [o for o in operations if not (o[1] is None and o[2] == "read")]
+    seen = {o[4] for o in operations if o[2] == "read"} | {o[3][0] for o in operations if o[2] == "swap" and (o[4] or o[1] is None)}
+    traceless = [o for o in operations if o[1] is None and (o[3] if o[2] == "write" else o[3][1]) not in seen]
+    kept = [o for o in operations if o not in traceless] if traceless else operations
+    traceless.sort(key=lambda o: o[0])
+    while True:
+        problem = search(kept, initial)
+        if problem is None:
+            return None
+        *stuck, moment = problem
+        before = [o for o in traceless if o[0] <= moment]
+        if not before:
+            return tuple(stuck)
+        for operation in before[-2:]:
+            traceless.remove(operation)
+            kept = kept + [operation]
+
+
+def search(operations, initial):
+    """None when an order exists, else value, operations and moment of the farthest place where every order failed."""
     moments = []
     for index, (call, end, *_) in enumerate(operations):
         moments.append((call, 0, index))
@@ -71,7 +95,7 @@ def check(operations, initial=None):
             farthest = at
             moment = moments[at - 1][0]
             stuck = [o for i, o in enumerate(operations) if o[0] <= moment and not done >> i & 1 and (o[1] is None or o[1] >= moment)]
-            stuck = (value, stuck)
+            stuck = (value, stuck, moment)
         if not taken:
             return stuck
         at, value = taken.pop()
@@ -94,6 +118,11 @@ def _self_test():
         [(0, 1, "write", 1, None), (2, None, "swap", (1, 2), None), (9, 10, "read", None, 1)],
         [(0, 1, "write", 1, None), (2, 6, "swap", (1, 2), True), (3, 5, "swap", (1, 3), False), (7, 8, "read", None, 2)],
         [(0, None, "write", 1, None), (1, None, "write", 2, None), (5, 6, "read", None, 2), (7, 8, "read", None, 1)],
+        # A write that only a swap noticed, which failed because of it.
+        [(0, 1, "write", 1, None), (2, None, "write", 2, None), (3, 4, "swap", (1, 3), False), (5, 6, "write", 4, None)],
+        # Very many that nobody noticed.
+        [(n, None, "write", 100 + n, None) for n in range(60)]
+        + [(n + 0.1, n + 0.9, "write", n, None) for n in range(60)] + [(60, 61, "read", None, 59)],
     ]
     bad = [
         [(0, 1, "write", 1, None), (2, 3, "read", None, None)],
@@ -102,6 +131,8 @@ def _self_test():
         [(0, 1, "write", 1, None), (2, 6, "swap", (1, 2), True), (3, 5, "swap", (1, 3), True)],
         [(0, None, "write", 1, None), (5, 6, "read", None, 1), (7, 8, "read", None, None)],
         [(3, None, "write", 1, None), (0, 2, "read", None, 1)],
+        [(0, 1, "write", 1, None), (5, None, "write", 2, None), (3, 4, "swap", (1, 3), False), (6, 7, "write", 4, None)],
+        [(0, 1, "write", 1, None), (2, None, "write", 2, None), (3, 4, "swap", (1, 3), False), (5, 6, "read", None, 3)],
     ]
     for history in ok:
         assert check(history) is None, history
