@@ -88,7 +88,7 @@ let package = Package(
             [
                 "Foundations", "GRPC", "HTTP1", "Linux", "CLinux", "Telemetry", "TLSEngine", "HTTP2Engine",
             ]),
-        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB"]),
+        system("LMDBStore", ["Foundations", "MVCC", "FileFormats", "Linux", "CLMDB", "CLinux"]),
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),

@@ -1,44 +1,61 @@
 #!/usr/bin/env bash
-# Every test, in the order in which a failure is cheapest to learn of. `make test` runs this.
+# Every test, in the order in which a failure is cheapest to learn of. `make test` runs this. What cannot be built ends the
+# run; a part that fails does not keep the others from being heard.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export SWIFT_BACKTRACE=enable=no
 
-step() { printf '== %s\n' "$*"; }
+failed=()
+began=$SECONDS
 
-step "layout of the source"
-make --no-print-directory lint
+# part NAME COMMAND...: says how long it took and whether it failed.
+part() {
+    local name=$1 start=$SECONDS code=0
+    shift
+    printf '== %s\n' "$name"
+    "$@" || code=$?
+    [ "$code" = 0 ] || failed+=("$name")
+    printf '== %s: %s, %s s\n' "$name" "$([ "$code" = 0 ] && echo ok || echo "FAILED ($code)")" "$((SECONDS - start))"
+}
 
-step "generated messages match their .proto files"
-swift build --product protogen
-Sources/Core/Wire/Protos/generate.sh --check
+finish() {
+    printf '== all of it: %s s\n' "$((SECONDS - began))"
+    [ ${#failed[@]} != 0 ] || exit 0
+    printf 'FAILED: %s\n' "${failed[@]}"
+    exit 1
+}
 
-step "build, warnings are errors"
-swift build --build-tests
+must() {
+    local before=${#failed[@]}
+    part "$@"
+    [ ${#failed[@]} = "$before" ] || finish
+}
 
-step "the program as it ships"
-make --no-print-directory release
+messages_are_fresh() {
+    swift build --product protogen && Sources/Core/Wire/Protos/generate.sh --check
+}
+
+drills() {
+    make --no-print-directory package || return
+    local code=0
+    Tests/Lab/drill || code=$?
+    # 77: it says itself what this machine lacks.
+    [ "$code" = 77 ] || return "$code"
+}
 
 # A test that waits for another program holds one of the few threads that tests share, and one that measures memory sees
 # its neighbours': those run by themselves.
 apart='BlackBoxTests|ClientTests|ClusterTests|ControlTests|OperationsTests|PeerTests'
 
-step "tests"
-swift test --skip-build --parallel --skip "$apart"
-
-step "the client library beside real servers"
-swift test --skip-build --filter '^ClientTests'
-
-step "whole programs: recordings, random operations beside a real server, kills, clusters"
-swift test --skip-build --no-parallel \
+part "layout of the source" make --no-print-directory lint
+must "generated messages match their .proto files" messages_are_fresh
+must "build, warnings are errors" swift build --build-tests
+must "the program as it ships" make --no-print-directory release
+part "tests" swift test --skip-build --parallel --skip "$apart"
+part "the client library beside real servers" swift test --skip-build --filter '^ClientTests'
+part "whole programs: recordings, random operations beside a real server, kills, clusters" swift test --skip-build --no-parallel \
     --filter '^(PeerTests|ControlTests|OperationsTests|ClusterTests)|BlackBoxTests'
+part "simulated clusters under seeded faults" make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"
+part "the package, on real systemd hosts" drills
 
-step "simulated clusters under seeded faults"
-make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"
-
-step "the package, on real systemd hosts"
-make --no-print-directory package
-code=0
-Tests/Lab/drill || code=$?
-# 77: it says itself what this machine lacks.
-[ "$code" = 0 ] || [ "$code" = 77 ] || exit "$code"
+finish

@@ -88,8 +88,10 @@ public final class Client: Sendable {
     }
 
     /// Logs in now instead of with the first call. Clients without credentials have nothing to do here.
-    public func authenticate(timeout: Duration? = nil) async throws(ClientError) {
-        _ = try await tokens.token(.after(timeout ?? configuration.timeout))
+    /// False: the cluster has authentication switched off, and calls go as if there were no credentials.
+    @discardableResult
+    public func authenticate(timeout: Duration? = nil) async throws(ClientError) -> Bool {
+        try await tokens.token(.after(timeout ?? configuration.timeout)) != nil || !tokens.canAsk
     }
 
     // MARK: Any method

@@ -52,7 +52,7 @@ public struct ClientConfiguration: Sendable {
     /// For a call that names no time-out of its own; nil: for ever. Waiting calls (locks, elections, streams) have none.
     public var timeout: Duration?
     /// From the first packet to a server until it speaks HTTP/2.
-    public var connectTimeout: Duration = .seconds(2)
+    public var connectTimeout: Duration = .seconds(2)  // zero: no limit
     /// How long a call without a time-out waits while no endpoint can be reached.
     public var connectionWait: Duration = .seconds(10)
     /// A connection with calls in flight that is silent for so long is probed. Less than ten seconds counts as ten:

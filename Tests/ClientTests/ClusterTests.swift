@@ -55,7 +55,7 @@ private func certificates(_ folder: String) throws {
             (
                 {
                     $0.certificate = ""; $0.key = ""
-                }, "remote error: bad certificate"
+                }, "remote error: tls: bad certificate"
             ),
             ({ $0.serverName = "elsewhere" }, "certificate is not valid for elsewhere"),
         ] as [((inout ClientConfiguration.TLS) -> Void, String)] {

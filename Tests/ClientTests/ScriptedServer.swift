@@ -40,9 +40,17 @@ final class ScriptedServer: Sendable {
         var tokensGiven = 0
     }
 
-    static let member = Atomic<UInt64>(1)
-    let script = Mutex(Script())
-    let memberID: UInt64
+    /// Shared with the server's thread, and whole before that thread takes the first connection.
+    final class Board: Sendable {
+        private static let member = Atomic<UInt64>(1)
+        let script = Mutex(Script())
+        let memberID = Board.member.wrappingAdd(1, ordering: .relaxed).oldValue
+
+        func with<R: Sendable>(_ body: (inout Script) -> R) -> R { script.withLock { body(&$0) } }
+    }
+
+    let board: Board
+    var memberID: UInt64 { board.memberID }
     let port: Int
     var endpoint: String { "127.0.0.1:\(port)" }
     private let mailbox: Mailbox
@@ -55,11 +63,12 @@ final class ScriptedServer: Sendable {
         var mailbox: Mailbox
         var server: OnItsThread<GRPCServer>
         var listener: OnItsThread<Listener>
-        var core: OnItsThread<Core>
     }
 
     init(port: Int = 0, path: String? = nil, pingIntervalMin: UInt64 = 0) {
         let queue = BlockingQueue<Started>()
+        let board = Board()
+        self.board = board
         thread = BackgroundThread(name: "scripted") {
             do {
                 let loop = try EventLoop()
@@ -68,14 +77,14 @@ final class ScriptedServer: Sendable {
                 limits.messageBytesMax = 64 << 20
                 limits.pingIntervalMin = pingIntervalMin
                 let server = GRPCServer(loop: loop, router: router, limits: limits)
-                let core = Core(server)
+                let core = Core(server, board)
                 core.register(router)
                 let address = try path.map { SocketAddress.unix($0)! } ?? SocketAddress.resolve(host: "127.0.0.1", port: "\(port)")[0]
                 let listener = try Listener(address, loop: loop, report: { _ in }) { server.add($0) }
                 queue.push(
                     Started(
                         port: path == nil ? listener.address.port : 0, mailbox: loop.mailbox,
-                        server: OnItsThread(value: server), listener: OnItsThread(value: listener), core: OnItsThread(value: core)))
+                        server: OnItsThread(value: server), listener: OnItsThread(value: listener)))
                 loop.run()
                 listener.stop()
                 server.closeAll()
@@ -88,22 +97,9 @@ final class ScriptedServer: Sendable {
         mailbox = started.mailbox
         server = started.server
         listener = started.listener
-        memberID = Self.member.wrappingAdd(1, ordering: .relaxed).oldValue
-        let given = BlockingQueue<Void>()
-        let me = Unowned(self)
-        mailbox.post { [core = started.core] in
-            core.value.owner = me.value
-            given.push(())
-        }
-        _ = given.takeAll()
     }
 
-    private struct Unowned: @unchecked Sendable {
-        unowned let value: ScriptedServer
-        init(_ value: ScriptedServer) { self.value = value }
-    }
-
-    func with<R: Sendable>(_ body: (inout Script) -> R) -> R { script.withLock { body(&$0) } }
+    func with<R: Sendable>(_ body: (inout Script) -> R) -> R { board.with(body) }
     func calls(_ method: MethodDescriptor) -> Int { with { $0.calls[method.path] ?? 0 } }
     func plan(_ method: MethodDescriptor, _ steps: [Step]) { with { $0.steps[method.path] = steps } }
 
@@ -134,9 +130,9 @@ final class ScriptedServer: Sendable {
 
 private final class Core: CallObserver {
     let server: GRPCServer
-    unowned var owner: ScriptedServer!
+    let owner: ScriptedServer.Board
 
-    init(_ server: GRPCServer) { self.server = server }
+    init(_ server: GRPCServer, _ owner: ScriptedServer.Board) { (self.server, self.owner) = (server, owner) }
 
     func register(_ router: GRPCRouter) {
         unary(router, RPC.KV.range) { [self] _ in

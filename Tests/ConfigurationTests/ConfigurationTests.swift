@@ -143,10 +143,6 @@ private func notices(_ outcome: ServerCommandLine.Outcome) -> [ServerCommandLine
             "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"
         ),
         (["--config-file", "nosuch.yml"], "open nosuch.yml: no such file or directory"),
-        (
-            ["--discovery-fallback=proxy"],
-            "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""
-        ),
     ])
     func `are in etcd's words`(words: [String], message: String) {
         #expect(refusal(read(words)) == message)

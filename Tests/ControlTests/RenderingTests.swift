@@ -45,6 +45,11 @@ private func expect(_ reply: Reply, _ style: OutputStyle, is sequence: Int, _ lo
         if expected[4] != 0 { try expect(reply, OutputStyle(.json, hex: true), is: expected[4]) }
     }
 
+    @Test func `a move of leadership names ids as they are, short ones too`() throws {
+        let moved = try Reply.moveLeader(leader: 0xa5_805f_060f_2406, target: 0x443c_0f1a_7002_6b58, .init()).rendered(OutputStyle(.simple))
+        #expect(String(decoding: moved, as: UTF8.self) == "Leadership transferred from a5805f060f2406 to 443c0f1a70026b58\n")
+    }
+
     @Test func `about roles look the same in every format`() throws {
         let list = Reply.roleList(try decoded(275))
         try expect(list, OutputStyle(.simple), is: 271)

@@ -40,6 +40,15 @@ struct BlackBoxTests {
     func `clients that others wrote work`() throws { try run("clients.py", ["--server", Self.server]) }
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))
+    func `what etcd's own tests look for is there`() throws {
+        let python = try #require(RealTools.python, "run: make deps")
+        let covey = String(Self.server.dropLast(" server".count))
+        let result = Subprocess.run(python, [Self.folder + "/Replay/expectations.py", "--covey", covey])
+        #expect(result.status == 0, "\(result.output.suffix(6000))")
+        print("expectations.py: \(result.output.split(separator: "\n").last ?? "")")
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `nothing acknowledged is lost when the server is killed`() throws {
         try run("crash.py", ["--server", Self.server, "--kills", "20", "--seed", RealTools.seed])
     }

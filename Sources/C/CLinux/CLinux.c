@@ -3,6 +3,7 @@
 #include <sys/vfs.h>
 #include "CLinux.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -55,4 +56,11 @@ int covey_clock_is_synchronised(void) {
 unsigned int covey_file_system(const char *path) {
     struct statfs status;
     return statfs(path, &status) == 0 ? (unsigned int)status.f_type : 0;
+}
+
+int covey_punch_hole(int descriptor, int64_t offset, int64_t length) {
+    int result;
+    do result = fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? 0 : errno;
 }

@@ -18,6 +18,11 @@ struct Endpoint: Hashable, Sendable {
             scheme = known
             rest = rest.dropFirst(known.count + 3)
         }
+        // A socket's path also stands right behind the scheme.
+        for known in ["unix", "unixs"] where scheme.isEmpty && text.hasPrefix(known + ":") {
+            scheme = known
+            rest = rest.dropFirst(known.count + 1)
+        }
         isSecure = scheme.isEmpty ? nil : scheme.hasSuffix("s")
         isUnix = scheme.hasPrefix("unix")
         if isUnix {

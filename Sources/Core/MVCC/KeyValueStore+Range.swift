@@ -73,6 +73,7 @@ extension KeyValueStore {
         _ key: RawSpan, _ end: RawSpan, _ options: RangeOptions, field tag: UInt8 = 0x12, into bytes: inout [UInt8]
     ) throws(KeyValueError) -> RangeResult {
         try checkRevision(options.revision)
+        operations.ranges += 1
         // Inside a transaction the current revision as a number means the state before it.
         let main =
             options.revision > 0 && (options.revision < currentRevision || isWriting) ? options.revision : Int64.max

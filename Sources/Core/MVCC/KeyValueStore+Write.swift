@@ -8,6 +8,7 @@ extension KeyValueStore {
     package func beginWrite() {
         invariant(!isWriting, "transactions do not nest")
         isWriting = true
+        operationsBefore = operations.sum
         changes.removeAll(keepingCapacity: true)
     }
 
@@ -16,6 +17,7 @@ extension KeyValueStore {
     package func endWrite() -> Bool {
         invariant(isWriting, "a transaction that is closed was opened")
         isWriting = false
+        if operations.sum > operationsBefore + 1 { operations.transactions += 1 }
         if changes.isEmpty { return false }
         currentRevision += 1
         return true
@@ -27,6 +29,8 @@ extension KeyValueStore {
     /// Writes a new version of a key.
     package func put(_ key: RawSpan, _ value: RawSpan, lease: Int64) {
         invariant(isWriting, "puts are inside a transaction")
+        operations.puts += 1
+        operations.putBytes += UInt64(key.byteCount + value.byteCount)
         let revision = Revision(main: currentRevision + 1, sub: Int64(changes.count))
         let change = index.put(key, revision)
         if let before = change.before, !before.isTombstone { superseded.append(Garbage(revision, change.entry)) }
@@ -54,6 +58,7 @@ extension KeyValueStore {
         _ key: RawSpan, _ end: RawSpan, previousField: UInt8? = nil, previous: inout [UInt8]
     ) -> Int {
         invariant(isWriting, "deletes are inside a transaction")
+        operations.deletes += 1
         if end.byteCount == 0 {
             let ref = index.find(key)
             guard ref != 0, !index.entries.isTombstone(ref) else { return 0 }

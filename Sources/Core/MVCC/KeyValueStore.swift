@@ -26,6 +26,18 @@ package enum KeyValueError: Error, Equatable, Sendable {
     case leaseNotFound
 }
 
+package struct OperationCounts: Sendable {
+    package var ranges: UInt64 = 0
+    package var puts: UInt64 = 0
+    /// Of keys and values.
+    package var putBytes: UInt64 = 0
+    package var deletes: UInt64 = 0
+    /// Transactions of more than one operation.
+    package var transactions: UInt64 = 0
+
+    var sum: UInt64 { ranges + puts + deletes }
+}
+
 package final class KeyValueStore {
     /// One change of the last write transaction. Its bytes are in the current batch: see `withChange`.
     package struct Change {
@@ -77,6 +89,9 @@ package final class KeyValueStore {
     package internal(set) var rememberedHashes: [StoreHash] = []
 
     let store: any OrderedStore
+    /// What was asked since the start, for metrics: operations, not keys.
+    package var operations = OperationCounts()
+    var operationsBefore: UInt64 = 0
     let index = KeyIndex()
     var pending = PendingRevisions()
     private var turnView: (any StoreView)?
@@ -91,7 +106,7 @@ package final class KeyValueStore {
     var isRestored = false
 
     // Room that is used again: empty between calls.
-    var revisionKey: [UInt8] = []
+    private var revisionKey = [UInt8](repeating: 0, count: RevisionKey.putCount)
     var scratch: [UInt8] = []
     var refs: [KeyIndex.Ref] = []
 
@@ -172,8 +187,7 @@ package final class KeyValueStore {
     }
 
     private func fetch(_ revision: Revision, _ body: (RawSpan) -> Void) {
-        revisionKey.removeAll(keepingCapacity: true)
-        RevisionKey.append(revision, isTombstone: false, to: &revisionKey)
+        RevisionKey.write(revision, over: &revisionKey)
         // A local name, so that the call does not hold on to our field.
         let key = revisionKey
         var isFound = false

@@ -23,6 +23,17 @@ package enum RevisionKey {
         }
     }
 
+    /// Makes `bytes`, which are the key of a put, those of another one.
+    @inline(__always)
+    static func write(_ revision: Revision, over bytes: inout [UInt8]) {
+        invariant(bytes.count == putCount, "a key of \(putCount) bytes is written over")
+        unsafe bytes.withUnsafeMutableBytes { place in
+            unsafe place.storeBytes(of: UInt64(bitPattern: revision.main).bigEndian, toByteOffset: 0, as: UInt64.self)
+            unsafe place[8] = 0x5f
+            unsafe place.storeBytes(of: UInt64(bitPattern: revision.sub).bigEndian, toByteOffset: 9, as: UInt64.self)
+        }
+    }
+
     /// Nil when the bytes are no revision key.
     package static func decode(_ bytes: RawSpan) -> (revision: Revision, isTombstone: Bool)? {
         guard bytes.byteCount == putCount || bytes.byteCount == tombstoneCount, bytes[byte: 8] == 0x5f else {

@@ -129,6 +129,9 @@ package final class WatchHub {
         passIndex = WatcherIndex(seed: seed &+ 1)
     }
 
+    /// Events handed to watchers since the start, for metrics.
+    package private(set) var eventsDelivered: UInt64 = 0
+
     package var watcherCount: Int { watchers.count - freeWatchers.count }
     /// Watchers that have not been told everything.
     package var slowWatcherCount: Int { watcherCount - synced.count }
@@ -335,6 +338,7 @@ package final class WatchHub {
 
     /// False when the stream has no room.
     func deliver(_ block: WatchEventBlock, to number: Number, revision: Int64, _ sink: some WatchSink) -> Bool {
+        eventsDelivered += UInt64(block.count)
         let watcher = watchers[Int(number)]
         let stream = Int(watcher.stream)
         if streams[stream].isBlocked { return false }

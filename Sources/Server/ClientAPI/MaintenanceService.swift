@@ -28,9 +28,10 @@ extension ClientAPI {
         }
         add("/etcdserverpb.Maintenance/Defragment", DefragmentRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in
-            // The store reuses its pages by itself: there is nothing to pause for.
             _ = try requireAdmin(caller)
-            answer(reply, DefragmentResponse())
+            member.giveBackSpace { [unowned self] result in
+                member.respond(reply, result.map { DefragmentResponse().encoded() }.mapError { GRPCStatus(.unknown, "\($0)") })
+            }
         }
         add("/etcdserverpb.Maintenance/Hash", HashRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in

@@ -13,7 +13,7 @@ package struct FeatureGates: Sendable, Equatable {
         ("TxnModeWriteWithSharedBuffer", true, .beta, "experimental-txn-mode-write-with-shared-buffer"),
         ("LeaseCheckpoint", false, .alpha, "experimental-enable-lease-checkpoint"),
         ("LeaseCheckpointPersist", false, .alpha, "experimental-enable-lease-checkpoint-persist"),
-        ("SetMemberLocalAddr", false, .alpha, nil),
+        ("SetMemberLocalAddr", false, .alpha, "experimental-set-member-localaddr"),
         ("FastLeaseKeepAlive", true, .beta, nil),
         ("PriorityRequest", false, .alpha, nil),
     ]

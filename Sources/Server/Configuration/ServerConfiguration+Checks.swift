@@ -69,10 +69,6 @@ extension ServerConfiguration {
                 "--discovery: the v2 discovery service is not available here; use --discovery-srv or "
                     + "--initial-cluster")
         }
-        if values.isSet("discovery-fallback") && values.text("discovery-fallback") == "proxy" {
-            throw ConfigurationError(
-                "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"")
-        }
         if values.text("proxy") != "off" {
             throw ConfigurationError(
                 "--proxy=\(values.text("proxy")): the v2 proxy is not available; start without it, or use gateway or grpc-proxy"

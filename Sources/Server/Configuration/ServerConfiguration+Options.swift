@@ -102,6 +102,7 @@ extension ServerConfiguration {
         corruptCheckInterval = values.duration("corrupt-check-time")
         compactHashCheckInterval = values.duration("compact-hash-check-time")
         compactionBatchLimit = values.integer("compaction-batch-limit")
+        bootstrapDefragThresholdMegabytes = values.unsigned("bootstrap-defrag-threshold-megabytes")
         compactionSleepInterval = values.duration("compaction-sleep-interval")
         watchProgressInterval = values.duration("watch-progress-notify-interval")
         downgradeCheckInterval = values.duration("downgrade-check-time")

@@ -97,6 +97,7 @@ package struct ServerConfiguration: Sendable {
     package var autoCompaction: AutoCompaction
     package var discovery: Discovery
     package var forceNewCluster: Bool
+    /// So much must be free at the start for the store to be defragmented then; 0: never.
 
     // Security
     package var clientTLS: TLS
@@ -123,6 +124,7 @@ package struct ServerConfiguration: Sendable {
     package var corruptCheckInterval: Int64
     package var compactHashCheckInterval: Int64
     package var compactionBatchLimit: Int64
+    package var bootstrapDefragThresholdMegabytes: UInt64
     package var compactionSleepInterval: Int64
     package var watchProgressInterval: Int64
     package var downgradeCheckInterval: Int64

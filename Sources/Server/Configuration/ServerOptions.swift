@@ -309,6 +309,7 @@ package enum ServerOptions {
             }
         } + [
             Option("experimental-initial-corrupt-check", .bool),
+            Option("experimental-set-member-localaddr", .bool),
             Option("experimental-compact-hash-check-enabled", .bool),
             Option("experimental-enable-lease-checkpoint", .bool),
             Option("experimental-enable-lease-checkpoint-persist", .bool),
@@ -356,6 +357,7 @@ package enum ServerOptions {
         "backend-bbolt-freelist-type": "the store is not bbolt and keeps no free list to choose",
         "discovery-proxy": "the v2 discovery service is not available",
         "discovery-fallback": "a failed discovery always ends the start",
+        "enable-pprof": "there are no profiles of a Go program here; use perf(1)",
         "enable-v2": "the v2 API is not served",
         "experimental-enable-v2v3": "the v2 API is not served",
         "v2-deprecation": "there is no v2 store; its contents in imported data directories are dropped",
@@ -369,7 +371,7 @@ package enum ServerOptions {
         "proxy-read-timeout": "the v2 proxy is not available",
         "experimental-txn-mode-write-with-shared-buffer": "transactions read from one view of the store in any case",
         "experimental-stop-grpc-service-on-defrag": "defragmentation does not hold up requests",
-        "bootstrap-defrag-threshold-megabytes": "the store reuses its space; nothing is defragmented at start",
+        "experimental-set-member-localaddr": "members are dialled from the address the kernel chooses",
     ]
 
     private static let badOrigins: @Sendable (String) -> String? = { text in

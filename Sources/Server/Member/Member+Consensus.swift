@@ -181,10 +181,12 @@ extension Member {
     private func apply(_ entry: Entry) {
         output.removeAll(keepingCapacity: output.capacity <= 1 << 20)
         let data = entry.data ?? []
-        let waiter = Member.requestID(of: data).flatMap { waiters.take($0) }
+        var waiter = Member.requestID(of: data).flatMap { waiters.take($0) }
         let applied = state.apply(
             index: entry.index, term: entry.term, data: data.rawSpan, isAwaited: waiter != nil, output: &output)
         metrics.applied += 1
+        // A legacy entry (a name is published, a cluster version set) is no request of today's kind: what it was is known now.
+        if waiter == nil, applied.requestID != 0 { waiter = waiters.take(applied.requestID) }
         if let waiter {
             answer(waiter, applied)
             noteSlowRequest(waiter, data, answer: output.count)
@@ -200,7 +202,6 @@ extension Member {
     }
 
     private func answer(_ waiter: Waiter, _ applied: Applied) {
-        metrics.proposalsPending = waiters.count
         switch applied.outcome {
         case .failed(let status):
             respond(waiter.reply, .failure(status))

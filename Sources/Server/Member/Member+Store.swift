@@ -4,6 +4,7 @@
 import DiskLog
 import FileFormats
 import Foundations
+import Glibc
 import LMDBStore
 import Linux
 import MVCC
@@ -12,6 +13,12 @@ import State
 import Wire
 
 extension Member {
+    /// How long commits take is shown by the metrics. The store may be another one since it was last asked for.
+    func watchCommits() {
+        guard let histogram = diskMetrics?.backendCommitDurationSeconds else { return }
+        store.observeCommits { histogram.observe(nanoseconds: $0) }
+    }
+
     func submitBatch(force: Bool) {
         guard state.hasBatch else { return }
         let operations = state.kv.batch.operations.count
@@ -56,6 +63,43 @@ extension Member {
         if raft.isApplyPaused && !store.isBacklogged { raft.isApplyPaused = false }
         forgetEntries()
         snapshotIfDue()
+    }
+
+    // MARK: Giving space back
+
+    /// What free pages take goes back to the file system, beside everything else: nothing waits for it.
+    package func giveBackSpace(_ done: @escaping (Result<Void, StoreError>) -> Void) {
+        report(
+            "starting defragment",
+            [("current-db-size-bytes", "\(store.allocatedBytes)"), ("current-db-size-in-use-bytes", "\(store.usedBytes)")])
+        let started = loop.now
+        metrics.defragmentsUnderWay += 1
+        let mailbox = loop.mailbox
+        let box = LoopBound<(Result<Int, StoreError>) -> Void> { [weak self] result in
+            guard let self else { return }
+            metrics.defragmentsUnderWay -= 1
+            diskMetrics?.backendDefragDurationSeconds.observe(nanoseconds: loop.now &- started)
+            switch result {
+            case .success(let bytes):
+                report(
+                    "finished defragment",
+                    [
+                        ("current-db-size-bytes", "\(store.allocatedBytes)"), ("current-db-size-bytes-diff", "\(-bytes)"),
+                        ("took", "\((loop.now &- started) / 1_000_000)ms"),
+                    ])
+                done(.success(()))
+            case .failure(.failed(_, _, EOPNOTSUPP)):
+                // Nothing is lost by it: the store uses its free pages again.
+                warn("the file system takes no space back from within a file; free pages are kept and used again", [])
+                done(.success(()))
+            case .failure(let error):
+                warn("failed to defragment", [("error", "\(error)")])
+                done(.failure(error))
+            }
+        }
+        // What was deleted just now is free only once the store has it.
+        submitBatch(force: true)
+        store.giveBackSpace { result in mailbox.post { box.value(result) } }
     }
 
     // MARK: Shortening the log

@@ -157,6 +157,8 @@ extension Member {
             try restored.adopt(snapshotDocument: snapshot.data, index: metadata.index, term: metadata.term)
         } catch { return halt("cannot restore the received snapshot: \(error)") }
         store = opened
+        watchCommits()
+        restored.kv.operations = state.kv.operations
         state = restored
         setClock()
         state.raftTerm = raft.term

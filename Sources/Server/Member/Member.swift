@@ -103,7 +103,9 @@ package final class Member {
     /// What an operator should look at.
     package var warn: (String, [(String, String)]) -> Void = { _, _ in }
     package var metrics = MemberMetrics()
-    package var diskMetrics: DiskFamilies?
+    package var diskMetrics: DiskFamilies? { didSet { watchCommits() } }
+    /// Proposals whose outcome somebody waits for.
+    package var waitingProposals: Int { waiters.count }
     package internal(set) var isStopped = false
     /// Removed from the cluster, about to stop.
     private(set) var isExpelled = false
@@ -250,7 +252,6 @@ package final class Member {
             _ = waiters.take(id)
             return respond(reply, .failure(EtcdError.requestTooLarge))
         }
-        metrics.proposalsPending = waiters.count
         proposals.append(Proposal(kind: .normal, data: data, started: now))
     }
 

@@ -4,7 +4,6 @@ import Foundations
 
 package struct MemberMetrics {
     package var applied: UInt64 = 0
-    package var proposalsPending = 0
     package var proposalsFailed: UInt64 = 0
     package var slowApplies: UInt64 = 0
     package var leasesExpired: UInt64 = 0
@@ -12,4 +11,5 @@ package struct MemberMetrics {
     package var leaderChanges: UInt64 = 0
     package var readIndexesFailed: UInt64 = 0
     package var slowReadIndexes: UInt64 = 0
+    package var defragmentsUnderWay = 0
 }

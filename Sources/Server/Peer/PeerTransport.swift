@@ -95,6 +95,10 @@ package final class PeerTransport {
         limits.writeTimeout = 5_000_000_000
         server = GRPCServer(loop: loop, router: GRPCRouter(), limits: limits)
         server.router.httpBodies = { [unowned self] request, call, _ in serve(request, call) }
+        server.observeRejection = { [weak self] address, name, reason in
+            self?.report(
+                "rejected connection on peer endpoint", [("remote-addr", address), ("server-name", name), ("error", reason)])
+        }
         scheduleHeartbeats()
     }
 

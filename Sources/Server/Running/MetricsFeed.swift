@@ -19,6 +19,8 @@ final class MetricsFeed {
     private var sent: [Counter] = []
     private var ok: [Counter] = []
     private var labels: [[String]] = []
+    /// Asked of the pages when somebody looks.
+    var healthChecks: () -> (successes: UInt64, failures: UInt64) = { (0, 0) }
 
     init(_ configuration: ServerConfiguration, _ api: ClientAPI, streams: Set<String>) {
         self.configuration = configuration
@@ -39,6 +41,13 @@ final class MetricsFeed {
         server.observeFailure = { method, code in
             guard method >= 0, Int(method) < labels.count else { return }
             handled.child([code.name] + labels[Int(method)]).increment()
+        }
+        if let durations = metrics.grpc.handlingSeconds {
+            let children = labels.map { durations.child($0) }
+            server.observeDuration = { method, nanoseconds in
+                guard method >= 0, Int(method) < children.count else { return }
+                children[Int(method)].observe(nanoseconds: nanoseconds)
+            }
         }
         api.member.diskMetrics = metrics.disk
         let families = metrics.server
@@ -76,7 +85,7 @@ final class MetricsFeed {
         advance(server.leaderChangesSeenTotal, to: member.metrics.leaderChanges)
         server.proposalsAppliedTotal.set(state.appliedIndex)
         server.proposalsCommittedTotal.set(member.committed)
-        server.proposalsPending.set(member.metrics.proposalsPending)
+        server.proposalsPending.set(member.waitingProposals)
         advance(server.proposalsFailedTotal, to: member.metrics.proposalsFailed)
         advance(server.slowApplyTotal, to: member.metrics.slowApplies)
         advance(server.readIndexesFailedTotal, to: member.metrics.readIndexesFailed)
@@ -84,8 +93,19 @@ final class MetricsFeed {
         if let version = state.membership.version {
             ServerMetrics.announce(metrics.clusterVersion, "\(version.major).\(version.minor)")
         }
+        let operations = state.kv.operations
+        advance(metrics.mvcc.putTotal, to: operations.puts)
+        advance(metrics.mvcc.deleteTotal, to: operations.deletes)
+        advance(metrics.mvcc.rangeTotal, to: operations.ranges)
+        advance(metrics.mvcc.txnTotal, to: operations.transactions)
+        advance(metrics.network.clientGrpcReceivedBytesTotal, to: self.server.receivedBytes)
+        advance(metrics.network.clientGrpcSentBytesTotal, to: self.server.sentBytes)
+        let health = healthChecks()
+        advance(server.healthSuccess, to: health.successes)
+        advance(server.healthFailures, to: health.failures)
         metrics.mvcc.dbTotalSizeInBytes.set(member.store.allocatedBytes)
         metrics.mvcc.dbTotalSizeInUseInBytes.set(member.store.usedBytes)
+        metrics.disk.defragInflight.set(member.metrics.defragmentsUnderWay > 0 ? 1 : 0)
         let debugging = metrics.debugging
         debugging.mvccCurrentRevision.set(state.kv.currentRevision)
         debugging.mvccCompactRevision.set(state.kv.compactedRevision)
@@ -93,6 +113,12 @@ final class MetricsFeed {
         debugging.mvccWatcherTotal.set(member.hub.watcherCount)
         debugging.mvccSlowWatcherTotal.set(member.hub.slowWatcherCount)
         debugging.mvccWatchStreamTotal.set(member.hub.streamCount)
+        advance(debugging.mvccRangeTotal, to: operations.ranges)
+        debugging.mvccTotalPutSizeInBytes.set(operations.putBytes)
+        advance(debugging.mvccEventsTotal, to: member.hub.eventsDelivered)
+        advance(debugging.leaseGrantedTotal, to: state.lessor.counts.granted)
+        advance(debugging.leaseRevokedTotal, to: state.lessor.counts.revoked)
+        advance(debugging.leaseRenewedTotal, to: state.lessor.counts.renewed)
         debugging.authRevision.set(state.auth.revision)
         advance(debugging.serverLeaseExpiredTotal, to: member.metrics.leasesExpired)
         let own = "\(member.identity.member)"

@@ -11,6 +11,7 @@ import Foundations
 import GRPC
 import Glibc
 import HTTP1
+import LMDBStore
 import Linux
 import Passwords
 import Raft
@@ -63,6 +64,7 @@ final class RunningServer {
     private static let worrying: Set = [
         "lost leader", "raised alarm", "found hash mismatch", CorruptionCheck.mismatch, CorruptionCheck.skipped, "slow fdatasync",
         "peer became inactive", "failed auto compaction", "apply request took too long", "failed to reach the peer URL",
+        "rejected connection on client endpoint", "rejected connection on peer endpoint",
     ]
 
     /// A write that a full disk cut short is an "Input/output error" to the store: people are told what it really is.
@@ -115,7 +117,7 @@ final class RunningServer {
         } catch { return refuse("\(error)") }
         guard let directory else { return false }
         if let warning = directory.permissionWarning { logger.warn("\(warning)") }
-        do throws(SystemError) { try bindClients() } catch { return refuse("listen: \(error)") }
+        do throws(SystemError) { try bindClients() } catch { return refuse(error.inWordsOfEtcd) }
         guard directory.isNew else {
             logger.info(
                 "server has been already initialized",
@@ -260,7 +262,7 @@ final class RunningServer {
                 try transport.listen("\(url)")
                 logger.info("serving peer traffic", ["address": .text(url.address)])
             }
-        } catch { return refuse("listen on a peer URL: \(error)") }
+        } catch { return refuse(error.inWordsOfEtcd) }
         logger.info(
             "starting local member",
             ["local-member-id": .id(member.identity.member), "cluster-id": .id(member.identity.cluster)])
@@ -321,6 +323,9 @@ final class RunningServer {
     private func serve(_ member: Member, _ hasher: any PasswordHasher) {
         let server = GRPCServer(loop: loop, router: GRPCRouter(), limits: limits())
         self.server = server
+        server.observeRejection = { [weak self] address, name, reason in
+            self?.log("rejected connection on client endpoint", [("remote-addr", address), ("server-name", name), ("error", reason)])
+        }
         let api = ClientAPI(member: member, server: server, hasher: hasher)
         self.api = api
         member.servePage = { [unowned api] page, answer in api.servePeer(page, answer) }
@@ -331,9 +336,11 @@ final class RunningServer {
         settings.arguments = arguments
         let http = HTTPService(api, settings)
         self.http = http
+        http.gateway.refusesNamedCertificates = configuration.clientTLS.requiresClientCertificate
         let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys))
         self.feed = feed
         http.metrics = { [unowned feed] in feed.page() }
+        feed.healthChecks = { [unowned http] in (http.healthSuccesses, http.healthFailures) }
         let version = ClusterVersionDuty(member) { [weak self] in self?.log($0, $1) }
         duties.append(version)
         member.onLeaderChanged = { [unowned version, unowned member] in if member.leadsForSure { version.look() } }
@@ -349,10 +356,14 @@ final class RunningServer {
 
     private func bindClients() throws(SystemError) {
         for url in configuration.listenClientURLs {
+            // One port may be given for both, http and https: what comes first decides, for each connection.
+            let twin = configuration.listenClientURLs.first { $0 != url && $0.address == url.address }
+            if let twin, twin.usesTLS { continue }
             try listen(url, into: \.clientListeners) { [weak self] descriptor in
                 guard let self, let server else { return Process.close(descriptor) }
                 server.add(
-                    descriptor, tls: session(url), grpcOnly: !configuration.listenClientHTTPURLs.isEmpty)
+                    descriptor, tls: session(url), takesCleartext: twin != nil,
+                    grpcOnly: !configuration.listenClientHTTPURLs.isEmpty)
             }
         }
         for url in configuration.listenClientHTTPURLs {
@@ -415,9 +426,26 @@ final class RunningServer {
         }
     }
 
+    private func defragmentAtStart(_ member: Member) {
+        let threshold = configuration.bootstrapDefragThresholdMegabytes
+        guard threshold > 0 else { return }
+        let free = member.store.allocatedBytes - member.store.usedBytes
+        guard UInt64(free) >> 20 >= threshold else {
+            return logger.info(
+                "Skipping defragmentation",
+                [
+                    "current-db-size-bytes": .integer(member.store.allocatedBytes),
+                    "current-db-size-in-use-bytes": .integer(member.store.usedBytes),
+                    "experimental-bootstrap-defrag-threshold-bytes": .unsigned(threshold << 20),
+                ])
+        }
+        member.giveBackSpace { _ in }
+    }
+
     private func serveClients() {
         guard !isServing, !isStopping, let member else { return }
         isServing = true
+        defragmentAtStart(member)
         log(
             "published local member to cluster through raft",
             [
@@ -486,6 +514,15 @@ final class RunningServer {
         metricsServer?.closeAll()
         logger.info("closed etcd server", ["name": .text(configuration.name), "data-dir": .text(configuration.dataDirectory)])
         loop.stop()
+    }
+}
+
+extension SystemError {
+    /// A listener that cannot be had, as scripts look for it: `listen tcp 127.0.0.1:2379: bind: address already in use`.
+    fileprivate var inWordsOfEtcd: String {
+        guard call == "listen" else { return description }
+        let network = subject.hasPrefix("/") || !subject.contains(":") ? "unix" : "tcp"
+        return "listen \(network) \(subject): bind: \(reason.prefix(1).lowercased())\(reason.dropFirst())"
     }
 }
 

@@ -27,6 +27,9 @@ struct ServerTLS {
                     key: configuration.peerTLS.clientKeyFile.isEmpty ? peer.keyFile : configuration.peerTLS.clientKeyFile,
                     insecureSkipVerify: configuration.peerTLS.isEmpty && configuration.peerTLS.selfSigned)
                 dialling.applicationProtocols = []
+                // Who may dial us is also who may answer us.
+                dialling.allowedCommonNames = peer.allowedCommonNames
+                dialling.allowedHosts = peer.allowedHosts
                 // Members found by DNS prove that they belong to the domain, when there is no CA of the cluster's own.
                 if !configuration.discovery.srvDomain.isEmpty && configuration.peerTLS.trustedCAFile.isEmpty {
                     dialling.serverName = configuration.discovery.srvDomain

@@ -56,6 +56,7 @@ package final class GRPCClientConnection: EventHandler {
             throw error
         }
         session = ClientSession(owner: self)
+        guard settings.connectTimeout > 0 else { return }
         timer = dialler.loop.schedule(after: settings.connectTimeout) { [weak self] in self?.connectTimedOut() }
     }
 

@@ -26,6 +26,7 @@ package final class GRPCDialler {
         package var authority = ""
         package var userAgent = "covey"
         /// From the first packet to the server's first HTTP/2 frame.
+        /// Zero: as long as it takes.
         package var connectTimeout: UInt64 = 5_000_000_000
         /// With calls in flight and nothing heard for this long the server is pinged; 0: never.
         package var keepaliveTime: UInt64 = 10_000_000_000

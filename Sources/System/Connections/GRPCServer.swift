@@ -46,6 +46,15 @@ package final class GRPCServer {
         package var succeeded: UInt64 = 0
     }
     package private(set) var callCounts: [CallCounts] = []
+    /// Of gRPC messages, without their framing.
+    package internal(set) var receivedBytes: UInt64 = 0
+    package internal(set) var sentBytes: UInt64 = 0
+    /// When each open call began, kept only while somebody asks how long calls take.
+    private var starts: [UInt64: UInt64] = [:]
+    /// Called with the method and the nanoseconds of each call when it ends.
+    package var observeDuration: ((_ method: Int32, _ nanoseconds: UInt64) -> Void)?
+    /// A TLS handshake that failed: who it was, the name it asked for, why.
+    package var observeRejection: ((_ address: String, _ serverName: String, _ reason: String) -> Void)?
     /// Called with the method and the code of each call that ended otherwise.
     package var observeFailure: ((_ method: Int32, _ code: GRPCCode) -> Void)?
 
@@ -99,6 +108,17 @@ package final class GRPCServer {
     @inline(__always)
     func countSuccess(_ method: Int32) { callCounts[Int(method)].succeeded &+= 1 }
 
+    @inline(__always)
+    func noteStart(_ serial: @autoclosure () -> UInt64) {
+        if observeDuration != nil { starts[serial()] = Clock.monotonic() }
+    }
+
+    @inline(__always)
+    func noteEnd(_ method: Int32, _ serial: UInt64) {
+        guard let observeDuration, let start = starts.removeValue(forKey: serial) else { return }
+        observeDuration(method, Clock.monotonic() - start)
+    }
+
     private func growCounts(_ method: Int) {
         callCounts.append(contentsOf: repeatElement(CallCounts(), count: max(method + 1, router.handlers.count) - callCounts.count))
     }
@@ -108,10 +128,10 @@ package final class GRPCServer {
     /// Judges a peer after the TLS handshake, now or later; until then nothing it says is looked at.
     package typealias Admission = (_ decide: @escaping (Bool) -> Void) -> Void
 
-    /// Takes over an accepted socket.
+    /// Takes over an accepted socket. `takesCleartext`: with TLS or without, as the first byte says.
     package func add(
-        _ descriptor: Int32, tls: (any TransportSecurity)? = nil, grpcOnly: Bool = false, httpOnly: Bool = false,
-        admission: Admission? = nil
+        _ descriptor: Int32, tls: (any TransportSecurity)? = nil, takesCleartext: Bool = false, grpcOnly: Bool = false,
+        httpOnly: Bool = false, admission: Admission? = nil
     ) {
         guard connectionCount < limits.connectionsMax else {
             close(descriptor)
@@ -125,6 +145,7 @@ package final class GRPCServer {
             connections.append(nil)
         }
         let connection = ServerConnection(server: self, index: index, descriptor: descriptor, tls: tls)
+        connection.takesCleartext = takesCleartext
         connection.allowsGRPC = !httpOnly
         connection.allowsHTTP = !grpcOnly
         connection.admission = admission
@@ -357,5 +378,7 @@ package protocol TransportSecurity: AnyObject {
     var failure: String? { get }
     var negotiatedProtocol: String? { get }
     var peerCommonName: String? { get }
+    /// What the client asked for by SNI.
+    var requestedServerName: String? { get }
     func shutdown(cipher: inout [UInt8])
 }

@@ -54,6 +54,7 @@ extension ServerConnection: ServerSessionOwner {
             return finish(call(slot, session), server.router.unknown(session.withStream(slot) { Array($0.path) }))
         }
         server.countStart(route)
+        server.noteStart(session.withStream(slot) { $0.serial })
         guard isPost else {
             return finish(call(slot, session), GRPCStatus(.internal, "the method of a gRPC call must be POST"))
         }
@@ -172,6 +173,7 @@ extension ServerConnection: ServerSessionOwner {
     }
 
     private func deliver(_ slot: Int, _ session: ServerSession, _ route: Int32, _ message: RawSpan) {
+        server.receivedBytes &+= UInt64(message.byteCount)
         switch server.router.handlers[Int(route)].handler {
         case .unary(let handler):
             let (serial, again, deadline) = session.withStream(slot) { stream in
@@ -231,7 +233,10 @@ extension ServerConnection: ServerSessionOwner {
             return (stream.route, stream.objects, isAnswered)
         }
         if isAnswered { return }
-        if route >= 0 { server.observeFailure?(route, .cancelled) }
+        if route >= 0 {
+            server.observeFailure?(route, .cancelled)
+            server.noteEnd(route, call.serial)
+        }
         guard let objects else { return }
         let (handler, observer) = (objects.handler, objects.observer)
         objects.handler = nil
@@ -282,6 +287,7 @@ extension ServerConnection: ServerSessionOwner {
             let start = GRPCFraming.reserveHeader(in: &stream.outbound)
             encode(&stream.outbound)
             GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
+            server.sentBytes &+= UInt64(stream.outbound.count - start - GRPCFraming.headerSize)
             if stream.queuedBytes > server.limits.highWater { stream.wantsRoom = true }
             return false
         }
@@ -302,19 +308,23 @@ extension ServerConnection: ServerSessionOwner {
             let start = GRPCFraming.reserveHeader(in: &stream.outbound)
             encode(&stream.outbound)
             GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
+            server.sentBytes &+= UInt64(stream.outbound.count - start - GRPCFraming.headerSize)
             stream.trailers = .ok
             stream.objects?.observer = nil
             route = stream.route
             return false
         }
         if isOver { return }
-        succeeded(slot, session, route)
+        succeeded(call, session, route)
     }
 
     @inline(__always)
-    private func succeeded(_ slot: Int, _ session: ServerSession, _ route: Int32) {
-        session.respondGRPC(slot)
-        if route >= 0 { server.countSuccess(route) }
+    private func succeeded(_ call: Call, _ session: ServerSession, _ route: Int32) {
+        session.respondGRPC(Int(call.slot))
+        if route >= 0 {
+            server.countSuccess(route)
+            server.noteEnd(route, call.serial)
+        }
         forgivePings()
         server.markDirty(self)
     }
@@ -337,6 +347,7 @@ extension ServerConnection: ServerSessionOwner {
                 return false
             }
             GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
+            server.sentBytes &+= UInt64(stream.outbound.count - start - GRPCFraming.headerSize)
             stream.trailers = .ok
             stream.objects?.observer = nil
             route = stream.route
@@ -344,7 +355,7 @@ extension ServerConnection: ServerSessionOwner {
         }
         if isOver { return }
         if let failure { return finish(call, failure) }
-        succeeded(slot, session, route)
+        succeeded(call, session, route)
     }
 
     func finish(_ call: Call, _ status: GRPCStatus) {
@@ -365,6 +376,7 @@ extension ServerConnection: ServerSessionOwner {
         }
         if route >= 0 {
             if status.isOK { server.countSuccess(route) } else { server.observeFailure?(route, status.code) }
+            server.noteEnd(route, call.serial)
         }
         objects?.handler = nil
         objects?.observer = nil

@@ -29,10 +29,12 @@ final class ServerConnection: EventHandler {
     var peer: PeerIdentity
     var allowsGRPC = true
     var allowsHTTP = true
+    /// Nothing has come yet, and what comes may be TLS or not.
+    var takesCleartext = false
     var isDirty = false
 
     var wire = Wire.unknown
-    private let tls: (any TransportSecurity)?
+    private var tls: (any TransportSecurity)?
     private var registration: EventLoop.Registration?
     private var firstBytes: [UInt8] = []
     private var backlog: [UInt8] = []
@@ -126,6 +128,14 @@ final class ServerConnection: EventHandler {
         swap(&input, &server.input)
         defer { swap(&input, &server.input) }
         let bytes = input.rawSpan.extracting(0..<count)
+        if takesCleartext {
+            takesCleartext = false
+            // A TLS handshake record; no HTTP begins with it.
+            if bytes[byte: 0] != 0x16 {
+                tls = nil
+                peer.isTLS = false
+            }
+        }
         guard let tls else {
             deliver(bytes)
             return
@@ -143,7 +153,12 @@ final class ServerConnection: EventHandler {
         } else if !plain.isEmpty && !isClosed {
             deliver(plain.rawSpan)
         }
-        if !goesOn { closesAfterFlush = true }
+        if !goesOn {
+            closesAfterFlush = true
+            if !tls.isEstablished && !wasEstablished, let reason = tls.failure {
+                server.observeRejection?(peer.address, tls.requestedServerName ?? "", reason)
+            }
+        }
     }
 
     private func ask(_ admission: GRPCServer.Admission) {

@@ -75,7 +75,7 @@ import MVCC
 
     private func transaction(_ environment: Environment) throws(StoreError) -> OpaquePointer {
         if let txn { return unsafe txn }
-        if environment.allocatedBytes() > environment.mapBytes / 2 {
+        if environment.extentBytes() > environment.mapBytes / 2 {
             let grown = try environment.grow()
             invariant(grown, "nobody reads a store that is being built")
         }

@@ -33,7 +33,8 @@ package struct StoreOptions: Sendable {
     let pageBytes: Int
 
     private struct Gate: ~Copyable {
-        var readers = 0
+        /// The states that readers see, one each.
+        var states: [Int] = []
         var idle: [Reader] = []
         var mapBytes: Int
     }
@@ -146,6 +147,16 @@ package struct StoreOptions: Sendable {
         try check(code, "write", path)
     }
 
+    /// A transaction that changes nothing, so that the pages freed by the one before it may be used.
+    func commitAnew() throws(StoreError) {
+        let txn = unsafe try begin(write: true)
+        do throws(StoreError) { unsafe try putFormat(txn) } catch {
+            unsafe mdb_txn_abort(txn)
+            throw error
+        }
+        unsafe try check(mdb_txn_commit(txn), "commit", path)
+    }
+
     private func checkFormat(_ txn: OpaquePointer) throws(StoreError) {
         let dbi = unsafe try main(txn)
         var value = unsafe MDB_val()
@@ -172,42 +183,61 @@ package struct StoreOptions: Sendable {
         try gate.withLock { gate throws(StoreError) in
             while let reader = gate.idle.popLast() {
                 if reader.renew() {
-                    gate.readers += 1
+                    gate.states.append(reader.state)
                     return reader
                 }
                 reader.abort()
             }
             let reader = unsafe Reader(try begin(write: false), self)
-            gate.readers += 1
+            gate.states.append(reader.state)
             return reader
         }
     }
 
     func release(_ reader: Reader) {
+        let state = reader.state
         reader.reset()
         gate.withLock { gate in
-            gate.readers -= 1
+            if let index = gate.states.lastIndex(of: state) { gate.states.remove(at: index) }
             if gate.idle.count < 16 { gate.idle.append(reader) } else { reader.abort() }
         }
     }
 
     var mapBytes: Int { gate.withLock { $0.mapBytes } }
 
+    /// The oldest state that somebody reads.
+    var oldestReader: Int? { gate.withLock { $0.states.min() } }
+
     /// Doubles the map when nobody reads; false when somebody does. No write transaction may be open.
     func grow() throws(StoreError) -> Bool {
         try gate.withLock { gate throws(StoreError) in
-            guard gate.readers == 0 else { return false }
+            guard gate.states.isEmpty else { return false }
             unsafe try check(mdb_env_set_mapsize(handle, gate.mapBytes * 2), "grow", path)
             gate.mapBytes *= 2
             return true
         }
     }
 
-    /// Bytes of the file in use by anything, free pages included.
-    func allocatedBytes() -> Int {
+    func descriptor() throws(StoreError) -> Int32 {
+        var descriptor: Int32 = -1
+        try check(unsafe mdb_env_get_fd(handle, &descriptor), "use", path)
+        return descriptor
+    }
+
+    /// Bytes from the start of the file to the end of the last page ever used.
+    func extentBytes() -> Int {
         var info = unsafe MDB_envinfo()
         guard unsafe mdb_env_info(handle, &info) == MDB_SUCCESS else { return 0 }
         return unsafe (Int(info.me_last_pgno) + 1) * pageBytes
+    }
+
+    /// Bytes that the file takes from the file system, free pages included but for those that were given back.
+    func allocatedBytes() -> Int {
+        var status = stat()
+        let extent = extentBytes()
+        guard let descriptor = try? descriptor(), unsafe fstat(descriptor, &status) == 0 else { return extent }
+        // A file system may allocate ahead of what is written.
+        return min(extent, Int(status.st_blocks) * 512)
     }
 
     /// Bytes of the pages that hold data, as the transaction sees it.

@@ -64,14 +64,26 @@ package final class LMDBStore: OrderedStore, Sendable {
 
     package func submit(_ batch: StoreBatch) {
         committer.queuedBytes.add(batch.bytes.count, ordering: .relaxed)
-        committer.queue.push(batch)
+        committer.queue.push(.batch(batch))
+    }
+
+    /// Gives the space of free pages back to the file system, in slices between commits, and says how many bytes it was.
+    /// Called on the store's thread.
+    package func giveBackSpace(_ done: @escaping @Sendable (Result<Int, StoreError>) -> Void) {
+        committer.queue.push(.giveBack(GiveBack(before: committer.environment.allocatedBytes(), done: done)))
+    }
+
+    /// Tells how long each commit took, in nanoseconds, on the store's thread.
+    package func observeCommits(_ observer: @escaping @Sendable (UInt64) -> Void) {
+        committer.commitObserver.withLock { $0 = observer }
     }
 
     /// Blocks until everything submitted is committed, or failed.
     package func waitUntilCommitted() { committer.queue.waitUntilDone() }
 
     package var committedBatch: UInt64 { committer.committed.load(ordering: .acquiring) }
-    package var allocatedBytes: Int { committer.allocated.load(ordering: .relaxed) }
+    /// Never less than what is used, whatever the file system compresses.
+    package var allocatedBytes: Int { max(committer.allocated.load(ordering: .relaxed), usedBytes) }
     package var usedBytes: Int { committer.used.load(ordering: .relaxed) }
 
     /// More waits than is healthy: stop applying until completions come.
@@ -87,15 +99,33 @@ package final class LMDBStore: OrderedStore, Sendable {
     }
 }
 
+/// Free pages on their way back to the file system.
+private struct GiveBack: Sendable {
+    let before: Int
+    var mark = 0
+    let done: @Sendable (Result<Int, StoreError>) -> Void
+
+    init(before: Int, done: @escaping @Sendable (Result<Int, StoreError>) -> Void) {
+        self.before = before
+        self.done = done
+    }
+}
+
+private enum Task: Sendable {
+    case batch(StoreBatch)
+    case giveBack(GiveBack)
+}
+
 /// The store's thread.
 private final class Committer: Sendable {
     let environment: Environment
-    let queue = BlockingQueue<StoreBatch>()
+    let queue = BlockingQueue<Task>()
     let queuedBytes = Atomic<Int>(0)
     let committed = Atomic<UInt64>(0)
     let allocated = Atomic<Int>(0)
     let used = Atomic<Int>(0)
     let failure = Mutex<StoreError?>(nil)
+    let commitObserver = Mutex<(@Sendable (UInt64) -> Void)?>(nil)
     private let options: StoreOptions
     private let completion: LMDBStore.Completion
 
@@ -115,15 +145,47 @@ private final class Committer: Sendable {
     }
 
     func run() {
-        while let batches = queue.takeAll() {
-            var rest = batches[...]
-            while !rest.isEmpty {
-                let group = rest.prefix(groupCount(rest))
-                rest = rest.dropFirst(group.count)
-                finish(group)
+        while let tasks = queue.takeAll() {
+            var batches: [StoreBatch] = []
+            for task in tasks {
+                switch task {
+                case .batch(let batch): batches.append(batch)
+                case .giveBack(let job):
+                    commitAll(batches)
+                    batches = []
+                    giveBack(job)
+                }
             }
+            commitAll(batches)
         }
     }
+
+    private func commitAll(_ batches: [StoreBatch]) {
+        var rest = batches[...]
+        while !rest.isEmpty {
+            let group = rest.prefix(groupCount(rest))
+            rest = rest.dropFirst(group.count)
+            finish(group)
+        }
+    }
+
+    /// One slice; the rest queues up behind what arrived meanwhile.
+    private func giveBack(_ job: GiveBack) {
+        var job = job
+        do throws(StoreError) {
+            if job.mark == 0 { try environment.commitAnew() }
+            let free = try environment.freePages(after: job.mark, pagesMax: Committer.pagesInSlice)
+            for run in free.runs { try environment.giveBack(run) }
+            let size = environment.allocatedBytes()
+            allocated.store(size, ordering: .relaxed)
+            guard let next = free.next else { return job.done(.success(max(0, job.before - size))) }
+            job.mark = next
+            queue.push(.giveBack(job))
+        } catch { job.done(.failure(error)) }
+    }
+
+    /// 16 MiB: a few milliseconds.
+    private static let pagesInSlice = 4096
 
     /// How many batches fit into one transaction; at least one.
     private func groupCount(_ batches: ArraySlice<StoreBatch>) -> Int {
@@ -160,9 +222,8 @@ private final class Committer: Sendable {
             try grow()
         }
         // Ahead of need, at a moment when nobody reads, so that hardly any commit ever meets a full map.
-        let size = environment.allocatedBytes()
-        allocated.store(size, ordering: .relaxed)
-        if size > environment.mapBytes / 2 { _ = try environment.grow() }
+        allocated.store(environment.allocatedBytes(), ordering: .relaxed)
+        if environment.extentBytes() > environment.mapBytes / 2 { _ = try environment.grow() }
     }
 
     private func attempt(_ group: ArraySlice<StoreBatch>) throws(StoreError) -> Int32 {
@@ -181,8 +242,11 @@ private final class Committer: Sendable {
             unsafe mdb_txn_abort(txn)
             return errno
         }
+        let start = Clock.monotonic()
         let code = unsafe mdb_txn_commit(txn)
         if code == MDB_SUCCESS {
+            let took = Clock.monotonic() - start
+            commitObserver.withLock { $0 }?(took)
             used.store(size, ordering: .relaxed)
             if case .fail(let errno) = Failpoint.storeCommitted.hit() { return errno }
         }

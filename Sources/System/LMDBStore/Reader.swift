@@ -21,6 +21,9 @@ import MVCC
         cursors = unsafe .init(repeating: nil, count: StoreTable.allCases.count)
     }
 
+    /// The number of the state it sees.
+    var state: Int { Int(unsafe mdb_txn_id(txn)) }
+
     func renew() -> Bool { unsafe mdb_txn_renew(txn) == MDB_SUCCESS }
 
     func reset() {

@@ -20,7 +20,7 @@ import struct Synchronization.Atomic
 package enum Failpoint: Int, CaseIterable, Sendable {
     case logWrite, logWritten, logSync, logSynced, logCut, logCutRename, logCutRenamed, logSpare, logRepair
     case snapSave, snapRename
-    case storeCommit, storeWritten, storeCommitted, storeGrow
+    case storeCommit, storeWritten, storeCommitted, storeGrow, storeGiveBack
 
     package var name: String {
         switch self {
@@ -39,6 +39,7 @@ package enum Failpoint: Int, CaseIterable, Sendable {
         case .storeWritten: "store.written"
         case .storeCommitted: "store.committed"
         case .storeGrow: "store.grow"
+        case .storeGiveBack: "store.give-back"
         }
     }
 

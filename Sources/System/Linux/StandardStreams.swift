@@ -36,8 +36,9 @@ package enum StandardStreams {
         guard isatty(0) == 1, unsafe tcgetattr(0, &settings) == 0 else { return body() }
         var silent = settings
         silent.c_lflag &= ~tcflag_t(ECHO)
-        unsafe tcsetattr(0, TCSAFLUSH, &silent)
-        defer { unsafe tcsetattr(0, TCSAFLUSH, &settings) }
+        // What was typed ahead counts: a program at the other end of a terminal does not wait for us.
+        unsafe tcsetattr(0, TCSADRAIN, &silent)
+        defer { unsafe tcsetattr(0, TCSADRAIN, &settings) }
         return body()
     }
 }

@@ -24,7 +24,8 @@ enum PeerRules {
         if case .revoked = failure {
             unsafe X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED)
         } else {
-            unsafe X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION)
+            // The peer is told "bad certificate", as etcd's members tell each other.
+            unsafe X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED)
         }
         return 0
     }

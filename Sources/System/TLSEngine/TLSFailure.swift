@@ -34,9 +34,10 @@ package enum TLSFailure: Error, Equatable, Sendable, CustomStringConvertible {
             case .revoked(let serial): "certificate serial \(serial) revoked"
             case .wrongHost(let wanted): "certificate is not valid for \(wanted)"
             case .commonName(let found, let allowed):
-                "common name \"\(found)\" is not one of the allowed: \(allowed.joined(separator: ", "))"
+                "client certificate authentication failed: common name \"\(found)\" is not one of the allowed: "
+                    + allowed.joined(separator: ", ")
             case .hostNotAllowed(let allowed):
-                "certificate is for none of the allowed hosts: \(allowed.joined(separator: ", "))"
+                "client certificate authentication failed: certificate is for none of the allowed hosts: \(allowed.joined(separator: ", "))"
             case .remoteAddress(let address): "certificate does not fit the remote address \(address)"
             case .wrongUsage: "certificate is not meant for this use (extended key usage)"
             case .chain(let reason): reason
@@ -46,11 +47,11 @@ package enum TLSFailure: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
-        case .notTLS: "first record does not look like a TLS handshake"
+        case .notTLS: "tls: first record does not look like a TLS handshake"
         case .nothingInCommon(let what): what
-        case .noCertificate: "client didn't provide a certificate"
-        case .certificate(let reason): "failed to verify certificate: \(reason)"
-        case .refusedByPeer(let alert): "remote error: \(alert)"
+        case .noCertificate: "tls: client didn't provide a certificate"
+        case .certificate(let reason): "tls: failed to verify certificate: \(reason)"
+        case .refusedByPeer(let alert): "remote error: tls: \(alert)"
         case .ended: "EOF"
         case .protocol(let text): text
         }

@@ -22,7 +22,8 @@ final class MeasuredProcess {
     private let input: Int32
     private let output: Int32
 
-    init(_ program: String, _ arguments: [String]) {
+    /// What it prints goes into a file, or else through `readLine`.
+    init(_ program: String, _ arguments: [String], printingInto file: String? = nil) {
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
@@ -30,7 +31,11 @@ final class MeasuredProcess {
         guard unsafe pipe(&toChild) == 0, unsafe pipe(&fromChild) == 0 else { fail("pipe: errno \(errno)") }
         for descriptor in [toChild[1], fromChild[0]] { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
         unsafe posix_spawn_file_actions_adddup2(&actions, toChild[0], 0)
-        unsafe posix_spawn_file_actions_adddup2(&actions, fromChild[1], 1)
+        if let file {
+            unsafe posix_spawn_file_actions_addopen(&actions, 1, file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        } else {
+            unsafe posix_spawn_file_actions_adddup2(&actions, fromChild[1], 1)
+        }
         unsafe posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
         for descriptor in [toChild[0], fromChild[1]] { unsafe posix_spawn_file_actions_addclose(&actions, descriptor) }
         var argv = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]

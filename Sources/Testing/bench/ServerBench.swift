@@ -68,7 +68,7 @@ struct BenchOptions {
 enum BenchCase: String, CaseIterable {
     case echo, echoTLS = "echo-tls", idle
     case put, putOne = "put-one", range, rangeSerializable = "range-serializable", rangeOne = "range-one"
-    case range1000 = "range-1000", txn, watch, keepAlive = "keepalive", putRandom = "put-random", million
+    case range1000 = "range-1000", txn, watch, watchPrint = "watch-print", keepAlive = "keepalive", putRandom = "put-random", million
     case clusterPut = "cluster-put", clusterRead = "cluster-read", clusterOffered = "cluster-offered"
     case clusterRecover = "cluster-recover"
 

@@ -2,6 +2,7 @@
 
 import Foundations
 import Glibc
+import TestSupport
 import Wire
 
 final class ServerCases {
@@ -49,6 +50,7 @@ final class ServerCases {
             compare("watch, 1 key, 1,000 watchers on 20 connections, events", targets: (5, nil, nil)) {
                 WatchLoad(connections: 20, watchers: 50, seconds: self.options.seconds).run($0.port)
             }
+        case .watchPrint: watchPrint()
         case .keepAlive:
             compare("lease keep-alive, 16 streams x 16", targets: (5, nil, nil)) {
                 KeepAliveLoad(connections: 16, leases: 16, seconds: self.options.seconds).run($0.port)
@@ -199,6 +201,30 @@ final class ServerCases {
                 name: "p50 over a bare write + fdatasync (\(fixed(disk, 0)) us)", unit: "x",
                 ours: ours.latencies.percentile(0.5) / disk, theirs: theirs.latencies.percentile(0.5) / disk))
         report.add("put, one client at a time", lines)
+    }
+
+    /// Each server's own `ctl watch`, writing what it prints into a file, under transactions of many puts.
+    private func watchPrint() {
+        guard etcd != nil, let tools = RealTools.etcd35 else { return }
+        var (ours, theirs) = (PrintedWatch.Result(), PrintedWatch.Result())
+        let calls = Int(options.seconds * 3_000)
+        for _ in 0..<options.rounds {
+            for server in servers {
+                let isOurs = server === covey
+                let watch = PrintedWatch(
+                    isOurs ? options.covey : tools + "/etcdctl", isOurs ? ["ctl"] : [], server: server, file: server.folder + "-printed")
+                let result = watch.run(transactions: calls)
+                if isOurs { ours.merge(result) } else { theirs.merge(result) }
+            }
+        }
+        report.add(
+            "`ctl watch` under transactions of \(PrintedWatch.putsInOne) puts (16 connections)",
+            [
+                Figure(name: "events put", unit: "1/s", ours: ours.putRate, theirs: theirs.putRate, isBetterHigh: true),
+                Figure(name: "events printed", unit: "1/s", ours: ours.printRate, theirs: theirs.printRate, isBetterHigh: true),
+                Figure(name: "last one printed after the last put", unit: "ms", ours: ours.behind, theirs: theirs.behind),
+                Figure(name: "tool CPU per 100,000 events", unit: "s", ours: ours.cpu, theirs: theirs.cpu),
+            ])
     }
 
     /// Fills both stores, looks at their memory and starts them again.

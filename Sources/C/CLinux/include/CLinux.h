@@ -31,6 +31,9 @@ int covey_epoll_control(int epoll, int operation, int descriptor, uint32_t event
 uint64_t covey_event_data(const struct epoll_event *event);
 uint32_t covey_event_bits(const struct epoll_event *event);
 
+// Gives the blocks of a part of a file back to the file system; its length stays. 0, or errno.
+int covey_punch_hole(int descriptor, int64_t offset, int64_t length);
+
 // Whether the kernel says that a time service keeps the clock.
 int covey_clock_is_synchronised(void);
 

@@ -43,7 +43,7 @@ struct SimpleText {
         case .endpointHashKV(let hashes): rows(hashes.map { [$0.endpoint, String($0.hash.hash)] })
 
         case .moveLeader(let leader, let target, _):
-            lines.line("Leadership transferred from \(leader.paddedHex) to \(target.paddedHex)")
+            lines.line("Leadership transferred from \(leader.hex) to \(target.hex)")
         case .alarms(let alarms): for alarm in alarms.alarms { lines.line(alarm.shown) }
         case .downgrade(let verb, let answer): lines.line("Downgrade \(verb) success, cluster version \(answer.version)")
         case .snapshotStatus(let status): rows([SnapshotRow.of(status)])

@@ -123,8 +123,10 @@ enum Login {
 enum Passwords {
     /// What is typed behind the prompt; on a terminal unseen. An input that ends early is what came so far.
     static func ask(_ prompt: String, _ console: Console, _ input: StandardInput) -> String {
-        console.out(prompt)
-        let line = StandardStreams.withoutEcho { input.readLine(partial: true) ?? [] }
+        let line = StandardStreams.withoutEcho {
+            console.out(prompt)
+            return input.readLine(partial: true) ?? []
+        }
         console.out("\n")
         return ArgumentText.text(of: line)
     }

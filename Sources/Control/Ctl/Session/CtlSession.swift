@@ -26,13 +26,18 @@ struct CtlSession: Sendable {
         style = try invocation.style()
         self.settings = settings
         client = try settings.open()
-        if logsIn { try await CtlSession.logIn(client, settings) }
+        guard logsIn, try await !CtlSession.logIn(client, settings) else { return }
+        invocation.console.logLine(
+            "warn", "retrying of unary invoker failed",
+            [("attempt", "0"), ("error", "rpc error: code = FailedPrecondition desc = etcdserver: authentication is not enabled")])
     }
 
-    static func logIn(_ client: Client, _ settings: ConnectionSettings) async throws(CtlFailure) {
-        guard settings.credentials != nil, settings.token == nil else { return }
+    /// False: credentials were given, and the cluster does not ask for any.
+    @discardableResult
+    static func logIn(_ client: Client, _ settings: ConnectionSettings) async throws(CtlFailure) -> Bool {
+        guard settings.credentials != nil, settings.token == nil else { return true }
         do {
-            try await client.authenticate(timeout: settings.dialTimeout)
+            return try await client.authenticate(timeout: settings.dialTimeout > .zero ? settings.dialTimeout : .seconds(5))
         } catch {
             throw CtlFailure(.badConnection, "\(error)", advice: error.detail)
         }

@@ -75,6 +75,14 @@ package struct Lessor {
         var keys: Set<Bytes>
     }
 
+    /// Since the start, for metrics.
+    package struct Counts: Sendable {
+        package var granted: UInt64 = 0
+        package var revoked: UInt64 = 0
+        package var renewed: UInt64 = 0
+    }
+
+    package private(set) var counts = Counts()
     package let settings: Settings
     package private(set) var isLeader = false
 
@@ -101,6 +109,7 @@ package struct Lessor {
         guard ttl <= Lessor.ttlMax else { throw EtcdError.leaseTTLTooLarge }
         guard slots[id.rawValue] == nil else { throw EtcdError.leaseExists }
         let effective = max(ttl, settings.minimumTTL)
+        counts.granted += 1
         let deadline = isLeader ? now.adding(seconds: effective) : .distantFuture
         let slot = insert(id.rawValue, ttl: effective, remainingTTL: 0, deadline: deadline)
         if isLeader { schedule(slot, now: now) }
@@ -111,6 +120,7 @@ package struct Lessor {
     /// Forgets the lease after its keys are gone. The caller deletes `sortedKeys(of:)` first, in the same transaction.
     package mutating func remove(_ id: LeaseID, into batch: inout StoreBatch) {
         guard let slot = slots.removeValue(forKey: id.rawValue) else { return }
+        counts.revoked += 1
         let i = Int(slot)
         invariant(records[i].keys.isEmpty, "lease \(id) still has \(records[i].keys.count) keys")
         records[i].isLive = false
@@ -194,6 +204,7 @@ package struct Lessor {
         if records[i].remainingTTL > 0 { records[i].remainingTTL = 0 }
         records[i].deadline = now.adding(seconds: records[i].ttl)
         scheduleCheckpoint(slot, now: now)
+        counts.renewed += 1
         return .renewed(ttl: records[i].ttl, clearCheckpoint: clear)
     }
 

@@ -21,13 +21,23 @@ package struct Membership {
     }
 
     /// What a configuration change entry wants.
-    package enum Change: Equatable, Sendable {
+    package enum Change: Equatable, Sendable, CustomStringConvertible {
         case add(Member)
         /// A learner becomes a voter.
         case promote(MemberID)
         case remove(MemberID)
         /// New peer URLs. Not a change for raft.
         case update(MemberID, peerURLs: [String])
+
+        package var description: String {
+            switch self {
+            case .add(let member):
+                "\(member.isLearner ? "added learner" : "added member") \(member.id) at \(member.peerURLs.joined(separator: ","))"
+            case .promote(let id): "promoted learner \(id)"
+            case .remove(let id): "removed member \(id)"
+            case .update(let id, let urls): "member \(id) is now at \(urls.joined(separator: ","))"
+            }
+        }
 
         package var id: MemberID {
             switch self {
