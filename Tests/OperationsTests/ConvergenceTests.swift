@@ -127,4 +127,32 @@ import Testing
             "\(fleet.log("n1"))")
         #expect(fleet.covey("member", "ls").output.contains("n3 "))
     }
+
+    @Test(.enabled(if: RealTools.required(RealTools.etcd35)))
+    func `a cluster of one grows to three by the next file, although an agent is killed meanwhile`() throws {
+        let hosts = try Hosts()
+        let fleet = hosts.fleet
+        // Where it is made to be a member it ends, after its server was started.
+        for host in Self.names { hosts.start(host, crashAt: host == "n3" ? "unmask+enable+start/acted" : "") }
+        var first = hosts.text(1)
+        for host in ["n2", "n3"] { first = first.replacing("\(host): {", with: "\(host): {role: spare, ") }
+        // Who issues is no member yet.
+        try KeyFile.write(Array(first.utf8), to: fleet.folder + "/cluster.yaml", mode: 0o600)
+        #expect(fleet.covey("ca", "distribute").status == 0)
+        for host in Self.names { try hosts.place(first, on: host) }
+        try #require(hosts.settled(1), "\(fleet.log("n1"))")
+        #expect(try fleet.etcdctl("put", "greeting", "hello").output == "OK\n")
+
+        try hosts.write(2)
+        for host in Self.names { try hosts.place(hosts.text(2), on: host) }
+        #expect(hosts.tells("n1", "failed, and will be tried again: STOPPED") || hosts.tells("n1", "the agent of n3 does not answer"))
+        fleet.kill("n3")
+        #expect(hosts.tells("n1", "waiting: the agent of n3 does not answer"), "\(fleet.log("n1"))")
+        hosts.start("n3")
+        try #require(hosts.settled(2), "\(fleet.log("n1"))\n\(fleet.log("n3"))")
+        #expect(fleet.log("n1").contains("this host goes on with converge-"))
+        let list = fleet.covey("member", "ls").output
+        #expect(list.split(separator: "\n").filter { $0.contains(" ok ") }.count == 3, "\(list)")
+        #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
+    }
 }

@@ -175,11 +175,14 @@ struct ConvergenceRules: Sendable {
 
     private func change(_ ledger: Ledger, _ open: AgentPB.Operation?) -> Decision {
         let inEffect = agents.values.filter { $0.digestInEffect == ledger.digest.hex }.map(\.generationInEffect).max() ?? 0
-        let members = inventory.hosts.filter(ledger.has).map(\.name)
+        // One that was never started is what an interrupted addition left: it is still to come.
+        let started = ledger.members.filter(\.wasStarted)
+        func isMember(_ host: Inventory.Host) -> Bool { started.contains { $0.peerURL == host.peerURL } }
+        let members = inventory.hosts.filter(isMember).map(\.name)
         let isInEffect = ledger.digest == inventory.digest
         let wanted = Set(inventory.voters.map(\.peerURL))
-        let leaving = ledger.members.filter { !wanted.contains($0.peerURL) }.map(\.name)
-        let coming = inventory.voters.filter { !ledger.has($0) }.map(\.name)
+        let leaving = started.filter { !wanted.contains($0.peerURL) }.map(\.name)
+        let coming = inventory.voters.filter { !isMember($0) }.map(\.name)
         guard isInEffect || inventory.generation > inEffect else {
             let than =
                 inventory.generation == inEffect ? "is in effect with other settings" : "is older than \(inEffect), which is in effect"
@@ -200,7 +203,7 @@ struct ConvergenceRules: Sendable {
             guard let agent = agents[name] else { return false }
             return agent.digestInEffect != digest || agent.ledger != ledger || agent.needsRestart
         }
-        let isDown = ledger.members.count == 1 && members.contains { agents[$0]?.needsRestart == true }
+        let isDown = started.count == 1 && members.contains { agents[$0]?.needsRestart == true }
         if isInEffect && open == nil && isDown && !members.contains(where: { agents[$0]?.digestInEffect != digest }) {
             return .needsOperator("in effect after a restart of the only member, which nobody is served meanwhile: covey restart")
         }

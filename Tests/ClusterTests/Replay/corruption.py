@@ -7,6 +7,7 @@
 import os
 
 from cluster import expect, scenario_main, until
+from mixed import removed
 
 CORRUPT = 2
 FLAGS = {"covey": ["--feature-gates", "CompactHashCheck=true", "--compact-hash-check-time", "300ms"]}
@@ -108,7 +109,7 @@ def corrupt_follower(stage):
     expect("Detected compaction hash mismatch" in c.leader().log(), "the leader's log says why")
     # The way out: the damaged member goes, and what made the leader suspicious with it.
     via = next(n for n in c if n is not victim)
-    via.call("Cluster/MemberRemove", ID=member)
+    until("it may be removed", lambda: removed(via, member), 30, 0.2)
     victim.ended(30)
     c.forget(victim)
     via.call("Maintenance/Alarm", action=2, memberID=member, alarm=CORRUPT)
