@@ -139,6 +139,12 @@ import Wire
         seen["kv2"]?.ledger = halfway
         #expect(text(decide("kv1", wider, seen)) == "conducts anew", "an addition that was interrupted is still to be made")
         #expect(text(decide("kv2", wider, seen)) == "follows kv1")
+        let program = try InventoryFile.parse(
+            Array(
+                ("metadata: {name: main, generation: 2}\nspec:\n  server: {artifact: {file: /root/covey-2, allowUnsigned: true}}\n"
+                    + "  hosts: {kv1: 10.0.0.1}\n").utf8), "test"
+        ).inventory
+        #expect(text(decide("kv1", program, agents(program, inEffect: old))).contains("programs an operator changes"))
         seen["kv1"]?.holds = []
         #expect(text(decide("kv1", wider, seen)).contains("kv1 should hold the authority; covey ca distribute"))
         let three = try Self.file(2, Self.three + ["kv4 spare"])

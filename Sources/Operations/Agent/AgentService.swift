@@ -141,13 +141,15 @@ final class AgentService: @unchecked Sendable {
         router.unary(RPC.Agent.obtainCertificates.path) { [unowned self] context, message in
             let type = AgentPB.ObtainCertificatesRequest.self
             guard let request = admit(context, message, type, forAgents: true) else { return }
-            let (call, caller, mailbox) = (context.call, context.peer.commonName ?? "", mailbox)
-            let work = FirstCertificates(service: self, folders: keeper.folders, host: keeper.host.name)
+            let (call, mailbox) = (context.call, mailbox)
+            let work = FirstCertificates(
+                service: self, folders: keeper.folders, host: keeper.host.name,
+                caller: AuditCaller(name: context.peer.commonName ?? "", address: context.peer.address))
             Task {
                 let result: Result<[UInt8], GRPCStatus>
                 do throws(GRPCStatus) {
                     var bytes: [UInt8] = []
-                    try await work.obtain(request, by: caller).append(to: &bytes)
+                    try await work.obtain(request).append(to: &bytes)
                     result = .success(bytes)
                 } catch { result = .failure(error) }
                 let answer = result

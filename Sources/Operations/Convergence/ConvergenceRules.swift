@@ -198,6 +198,10 @@ struct ConvergenceRules: Sendable {
             return .needsOperator(
                 "it takes \(leaving.joined(separator: ", ")) out, and there is no way back from that: covey apply -f \(path)")
         }
+        if !isInEffect, let program = inventory.artifact.file {
+            // Another one may have no way back; whether it is another one only its file tells, which the operator has.
+            return .needsOperator("it names the program \(program), and programs an operator changes: covey apply -f \(path)")
+        }
         if !coming.isEmpty, let missing = whatNewMembersLack() { return missing }
         let isStale = members.contains { name in
             guard let agent = agents[name] else { return false }

@@ -8,11 +8,12 @@ struct FirstCertificates: Sendable {
     let service: AgentService
     let folders: AgentFolders
     let host: String
+    /// Who orders it.
+    let caller: AuditCaller
 
-    func obtain(_ request: AgentPB.ObtainCertificatesRequest, by caller: String) async throws(GRPCStatus)
-        -> AgentPB.StepResponse
-    {
-        let begun = try await onHost { keeper throws(GRPCStatus) in try keeper.beginCertificates(request, by: caller) }
+    func obtain(_ request: AgentPB.ObtainCertificatesRequest) async throws(GRPCStatus) -> AgentPB.StepResponse {
+        let name = caller.name
+        let begun = try await onHost { keeper throws(GRPCStatus) in try keeper.beginCertificates(request, by: name) }
         guard let begun else { return AgentPB.StepResponse(evidence: "there already") }
         let renewal = LeafRenewal(service: service, folders: folders, host: host)
         let issued: AgentPB.IssueCertificatesResponse
@@ -27,7 +28,10 @@ struct FirstCertificates: Sendable {
     private func onHost<Value: Sendable>(
         _ body: @escaping @Sendable (HostKeeper) throws(GRPCStatus) -> Value
     ) async throws(GRPCStatus) -> Value {
+        let caller = caller
         let result: Result<Value, GRPCStatus> = await service.host { keeper in
+            keeper.caller = caller
+            defer { keeper.caller = nil }
             do throws(GRPCStatus) { return .success(try body(keeper)) } catch { return .failure(error) }
         }
         return try result.get()

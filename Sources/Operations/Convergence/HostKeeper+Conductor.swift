@@ -60,10 +60,16 @@ extension HostKeeper {
     /// For steps: the operation is the caller's own, and is still about the file on this host.
     private func conducted(_ caller: String, _ header: AgentPB.StepHeader?) throws(GRPCStatus) -> HostInventory.Content {
         let header = try fenced(header)
-        guard let operation = lastOperation(header.cluster), operation.isAgents, operation.owner == caller else {
-            throw denied("\(caller) may do nothing in an operation that is not its own")
+        let operation = lastOperation(header.cluster)
+        do throws(GRPCStatus) {
+            guard let operation, operation.isAgents, operation.owner == caller else {
+                throw denied("\(caller) may do nothing in an operation that is not its own")
+            }
+            return try agreed(caller, header.cluster, operation.inventory)
+        } catch {
+            try audit(header.cluster, step: header.step, phase: "refused", error.message, operation)
+            throw error
         }
-        return try agreed(caller, header.cluster, operation.inventory)
     }
 
     /// For steps that are alike for operators and agents.
