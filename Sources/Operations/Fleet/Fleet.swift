@@ -22,11 +22,16 @@ final class Fleet: Sendable {
     var cluster: String { file.inventory.name }
     /// Pause after each member of a rolling procedure.
     let soak: Duration
+    /// Nanoseconds a learner may take until it is a voter.
+    let budget: Int64
 
-    init(_ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration) throws(FleetFailure) {
+    init(
+        _ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration, budget: Int64
+    ) throws(FleetFailure) {
         self.file = file
         self.folder = folder
         self.soak = soak
+        self.budget = budget
         do throws(PKIError) {
             text = String(decoding: try KeyFile.read(file.path).bytes, as: UTF8.self)
             authorities = try FleetAuthorities(folder, file.inventory)
@@ -77,7 +82,14 @@ final class Fleet: Sendable {
 
     func members(_ hosts: [Inventory.Host]) async -> [String: MemberView] {
         await withTaskGroup(of: (String, MemberView).self) { group in
-            for host in hosts { group.addTask { [self] in (host.name, await MemberView.observe(host, gateway)) } }
+            for host in hosts {
+                group.addTask { [self] in
+                    if agents.silent.has(host.name) {
+                        return (host.name, MemberView(health: .unreachable("off, by the operator's word"), facts: nil))
+                    }
+                    return (host.name, await MemberView.observe(host, gateway))
+                }
+            }
             var views: [String: MemberView] = [:]
             for await (name, view) in group { views[name] = view }
             return views
