@@ -198,7 +198,7 @@ final class AgentService: @unchecked Sendable {
         router.unary(method.path) { [unowned self] context, message in
             guard let request = admit(context, message, type, forAgents: true) else { return }
             let caller = context.peer.commonName ?? ""
-            run(context.call) { keeper throws(GRPCStatus) in try serve(keeper, request, caller) }
+            run(context) { keeper throws(GRPCStatus) in try serve(keeper, request, caller) }
         }
     }
 
