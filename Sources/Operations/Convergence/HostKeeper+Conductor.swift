@@ -152,7 +152,7 @@ extension HostKeeper {
         }
         if request.verbs.contains(.restart) {
             let unit = try perform { () throws(BackendError) in try backend.state(cluster) }
-            guard needsRestart(cluster, unit) else {
+            guard needsRestart(cluster, unit) || needsOtherProgram(cluster, unit) else {
                 return AgentPB.StepResponse(evidence: "it runs with the settings on disk")
             }
         }

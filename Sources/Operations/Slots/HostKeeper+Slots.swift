@@ -29,6 +29,11 @@ extension HostKeeper {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    /// It was switched to another program than the one that runs.
+    func needsOtherProgram(_ cluster: String, _ unit: AgentPB.UnitState) -> Bool {
+        unit.mainProcess > 0 && activeSlot(cluster) != runningSlot(cluster, unit)
+    }
+
     /// After an order to start: what it will run.
     func noteStarted(_ cluster: String) throws(GRPCStatus) {
         let slot = activeSlot(cluster) ?? ""
