@@ -1,6 +1,7 @@
 // A cluster under the operator's hands: looking at it whole, holding it for an operation, and the members' own calls.
 
 import CoveyClient
+import Flags
 import Foundations
 import GRPC
 import Inventory
