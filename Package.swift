@@ -92,6 +92,7 @@ let package = Package(
         system("DiskLog", ["Foundations", "FileFormats", "Linux"]),
         system("Passwords", ["Foundations", "State", "CCrypt"]),
         system("PKI", ["Foundations", "JSON", "Linux", "CLinux", "COpenSSL"]),
+        system("CleanExit", ["COpenSSL"]),
         system("YAML", ["Foundations", "CYAML"]),
         system("Systemd", ["Foundations", "Linux", "CSystemd"]),
 
@@ -120,7 +121,8 @@ let package = Package(
                 "TLSEngine", "Connections", "CoveyClient", "Systemd", "Telemetry",
             ]),
         program(
-            "covey", "Programs/covey", ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux"]),
+            "covey", "Programs/covey",
+            ["Operations", "Foundations", "Flags", "Server", "Control", "CoveyClient", "Telemetry", "Linux", "CleanExit"]),
 
         // Testing
         .target(

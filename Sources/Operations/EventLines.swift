@@ -2,6 +2,7 @@
 
 import Glibc
 import Linux
+import Telemetry
 
 struct EventLines: Sendable {
     /// Width of the column of names.
@@ -37,6 +38,8 @@ struct EventLines: Sendable {
 enum Output {
     static func data(_ text: String) { write(text, to: STDOUT_FILENO) }
     static func error(_ text: String) { write(text, to: STDERR_FILENO) }
+    /// What a record in the journal says as well: where standard error goes there, too, it would stand there twice.
+    static func withoutJournal(_ text: String) { if !JournalDetection.standardErrorIsJournal { error(text) } }
 
     private static func write(_ text: String, to descriptor: Int32) {
         var rest = Array(text.utf8)[...]

@@ -92,6 +92,8 @@ package enum UnitFiles {
         OOMScoreAdjust=-500
         MemoryMax=256M
         LimitCORE=0
+        # Swift's threads ask for priorities the filter below refuses, and would say so each time.
+        Environment=LIBDISPATCH_LOG=NO
 
         \(hardening)
         CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
@@ -125,6 +127,7 @@ package enum UnitFiles {
         TimeoutStartSec=30
         LimitCORE=0
         MemoryMax=128M
+        Environment=LIBDISPATCH_LOG=NO
 
         \(hardening)
         RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX

@@ -115,7 +115,7 @@ final class AgentProgram {
         look()
         heartbeat()
         tick()
-        Output.error("covey agent: \(host.name) listens on \(address), members run by \(keeper.backend.name)\n")
+        Output.withoutJournal("covey agent: \(host.name) listens on \(address), members run by \(keeper.backend.name)\n")
         JournalRecord.send(
             "agent of \(host.name) ready on \(address)", id: MessageID.agentReady, priority: 6,
             fields: [("COVEY_MEMBER", host.name)])

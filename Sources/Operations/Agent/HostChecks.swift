@@ -148,7 +148,7 @@ extension HostKeeper {
         }
         times.sort()
         let p99 = times[98]
-        let text = "p99 \(p99 / 1_000_000).\(p99 / 100_000 % 10) ms, worst \(times[99] / 1_000_000) ms"
+        let text = "p99 \(p99 / 1_000_000).\(p99 / 100_000 % 10) ms, worst \(times[99] / 1_000_000) ms in \(folder)"
         return (
             p99,
             check(

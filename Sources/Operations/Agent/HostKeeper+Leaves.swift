@@ -116,7 +116,7 @@ extension HostKeeper {
             JournalRecord.send(
                 text, id: MessageID.certificatesAge, priority: news.level == .fail ? 3 : news.level == .warn ? 4 : 5,
                 fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", host.name)])
-            Output.error("\(EventLines.time(Clock.wall()))  \(cluster)  \(text)\n")
+            Output.withoutJournal("\(EventLines.time(Clock.wall()))  \(cluster)  \(text)\n")
         }
         return news
     }
@@ -252,7 +252,7 @@ extension HostKeeper {
         JournalRecord.send(
             "certificates of \(proof.cluster) renewed: \(evidence)", id: MessageID.certificatesRenewed, priority: 5,
             fields: [("COVEY_CLUSTER", proof.cluster), ("COVEY_MEMBER", host.name), ("COVEY_RESULT", "done")])
-        Output.error("\(EventLines.time(Clock.wall()))  \(proof.cluster)  certificates renewed: \(evidence)\n")
+        Output.withoutJournal("\(EventLines.time(Clock.wall()))  \(proof.cluster)  certificates renewed: \(evidence)\n")
         removeOldGenerations(proof.cluster)
     }
 
@@ -268,7 +268,7 @@ extension HostKeeper {
         JournalRecord.send(
             "certificates of \(cluster) were not renewed: \(reason)", id: MessageID.certificatesNotRenewed, priority: 4,
             fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", host.name), ("COVEY_RESULT", "failed")])
-        Output.error("\(EventLines.time(Clock.wall()))  \(cluster)  certificates were not renewed: \(reason)\n")
+        Output.withoutJournal("\(EventLines.time(Clock.wall()))  \(cluster)  certificates were not renewed: \(reason)\n")
     }
 
     private func noteRenewal(

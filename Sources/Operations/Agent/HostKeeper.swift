@@ -306,7 +306,7 @@ final class HostKeeper {
 
     private func tell(_ header: AgentPB.StepHeader, _ name: String, _ result: String, _ evidence: String, priority: Int) {
         let text = "op \(header.operation) \(name): \(result)\(evidence.isEmpty ? "" : ", \(evidence)")"
-        Output.error("\(EventLines.time(Clock.wall()))  \(header.cluster)  \(text)\n")
+        Output.withoutJournal("\(EventLines.time(Clock.wall()))  \(header.cluster)  \(text)\n")
         JournalRecord.send(
             text, id: result == "done" ? MessageID.stepDone : MessageID.stepFailed, priority: priority,
             fields: [

@@ -81,6 +81,8 @@ final class SystemdBackend: ServiceBackend {
                 try bus.start("covey-health@\(cluster).timer")
             } else {
                 try bus.stop("covey-health@\(cluster).timer")
+                // What it said last is not about this host any more, and nobody would ever take it back.
+                try bus.resetFailed("covey-health@\(cluster).service")
             }
         }
     }

@@ -116,7 +116,7 @@ struct AuditCommand {
     }
 
     private func verify(_ fleet: Fleet, _ names: [String]) async -> Int32 {
-        let memory = AuditMemory(fleet.folder)
+        let memory = AuditMemory(fleet.authorities.folder)
         var found: [Found] = []
         for name in names {
             do throws(FleetFailure) {

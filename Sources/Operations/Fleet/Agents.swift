@@ -12,10 +12,23 @@ struct FleetFailure: Error, Equatable, CustomStringConvertible {
     /// Of the process: 1 failed, 3 refused and nothing changed, 4 stopped midway, 5 held by another.
     var code: Int32 = 1
     var text: String
+    /// A learner took longer than it may.
+    var isOverBudget = false
+    /// What the operation had begun was undone: nothing is left to go on with.
+    var isTakenBack = false
     var description: String { text }
 }
 
+/// Hosts that said nothing and are off by the operator's word: whoever waits for them each time waits in vain.
+final class SilentHosts: Sendable {
+    private let names = Mutex<Set<String>>([])
+
+    func add(_ more: Set<String>) { names.withLock { $0.formUnion(more) } }
+    func has(_ name: String) -> Bool { names.withLock { $0.contains(name) } }
+}
+
 struct Agents: Sendable {
+    let silent = SilentHosts()
     let client: Client
     let endpoints: [String: String]
     private let addresses: [String: String]
@@ -59,7 +72,7 @@ struct Agents: Sendable {
         await withTaskGroup(of: (String, AgentPB.ObserveResponse?).self) { group in
             for host in hosts {
                 group.addTask {
-                    if refuses(host) { return (host, nil) }
+                    if silent.has(host) || refuses(host) { return (host, nil) }
                     let request = AgentPB.ObserveRequest(cluster: cluster)
                     // Who does not answer is told apart by its absence.
                     let seen: AgentPB.ObserveResponse? = try? await call(

@@ -17,9 +17,13 @@ extension Fleet {
         if !behind.isEmpty { try await stage(held, behind) }
         // Restarts come last, with lines of their own for each member.
         let steps = plan.steps.filter { !$0.action.isRestart }
+        // What has no way back is gone on with; before that a learner that is too slow is taken out again.
+        var mayGoBack = true
         let progress = Progress(events, held.operation.id, steps.count)
         for step in steps {
             let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
+            if step.isOneWay { mayGoBack = false }
+            let goesBack = mayGoBack
             try await progress.run(ChangePlan.words(step.action), text) { () async throws(FleetFailure) in
                 switch step.action {
                 case .prepare(let name):
@@ -31,7 +35,13 @@ extension Fleet {
                     try await self.certify(held, [name])
                     try await self.stageAndActivate(held, [name])
                 case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
-                case .add(let name): ledger = try await self.add(name, ledger, held)
+                case .add(let name):
+                    do throws(FleetFailure) { ledger = try await self.add(name, ledger, held) } catch {
+                        guard error.isOverBudget && goesBack else { throw error }
+                        try await self.abortChange(held)
+                        throw FleetFailure(text: error.text + "; it was taken out again, the members are what they were", isTakenBack: true)
+                    }
+                    mayGoBack = false
                 case .render, .restart, .roll: break
                 case .makeCluster: throw FleetFailure(code: 3, text: "a cluster that was made is not made again")
                 }
@@ -64,6 +74,22 @@ extension Fleet {
         return (healthy, try memberClient(healthy))
     }
 
+    /// When too few voters answer: who is missing, and how the quorum comes back. Nil while there is one.
+    func wayBack() async -> String? {
+        let view = await look()
+        guard let ledger = view.ledger, ledger.state == .active else { return nil }
+        let voters = inventory.hosts.filter(ledger.has).filter { view.members[$0.name]?.facts?.isLearner != true }
+        // A learner that does not answer yet is in the ledger and has not been started.
+        let counted = voters.filter { host in ledger.members.contains { $0.name == host.name && $0.wasStarted } }
+        let missing = counted.filter { view.members[$0.name]?.isHealthy != true }.map(\.name)
+        let needed = counted.count / 2 + 1
+        let healthy = counted.count - missing.count
+        guard healthy < needed else { return nil }
+        let names = missing.joined(separator: ", ")
+        return "NO-QUORUM: \(healthy) of \(counted.count) voters are healthy, \(needed) are needed; start \(names) "
+            + "(systemctl start covey-server@\(cluster)), no data is lost by waiting"
+    }
+
     private func list(_ client: Client) async throws(FleetFailure) -> [Member] {
         do throws(ClientError) {
             return try await client.cluster.memberList(MemberListRequest(linearizable: true)).members
@@ -77,6 +103,7 @@ extension Fleet {
         let (_, client) = try await survivors(before, without: name)
         defer { client.close() }
         var found = try await list(client).first { $0.peerURLs.contains(host.peerURL) }
+        if found == nil { try await clear(name, held) }
         // The cluster asks for five quiet seconds after a change or a restart; until then it says no.
         let end = Clock.monotonic() + 60_000_000_000
         while found == nil {
@@ -107,11 +134,20 @@ extension Fleet {
         return ledger
     }
 
+    /// What the host has from an earlier membership is another member's: it is no member now, so nobody needs it.
+    private func clear(_ name: String, _ held: Held) async throws(FleetFailure) {
+        guard let seen = await agents.observe([name], cluster)[name], seen.hasData || !seen.identity.isEmpty else { return }
+        try await control(held, [name], [.stop, .disable])
+        try await waitUntilDown(name)
+        events.tell(name, "data: \(try await setAside(held, name, "returned"))")
+    }
+
     /// When it has caught up, and not before: within 250 entries of the most advanced one. Then a majority says yes.
     private func promote(_ id: UInt64, _ name: String, _ client: Client) async throws(FleetFailure) {
         let host = try host(name)
-        let end = Clock.monotonic() + 1_800_000_000_000
+        let end = Clock.monotonic() + UInt64(clamping: budget)
         var reason = "it does not answer"
+        var timesDown = 0
         while true {
             guard let member = try await list(client).first(where: { $0.id == id }) else {
                 throw FleetFailure(code: 4, text: "\(name) is no member any more; somebody removed it")
@@ -119,10 +155,7 @@ extension Fleet {
             if !member.isLearner { break }
             guard Clock.monotonic() < end else {
                 throw FleetFailure(
-                    code: 4,
-                    text:
-                        "\(name) did not catch up within 30 minutes: \(reason)\nTake the learner out again: covey op abort"
-                )
+                    code: 4, text: "\(name) did not catch up within \(DurationText.format(budget)): \(reason)", isOverBudget: true)
             }
             let views = await members([host] + inventory.voters)
             let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
@@ -135,6 +168,16 @@ extension Fleet {
                             MemberPromoteRequest(id: id), CallOptions(deadline: .after(.seconds(10))))
                         continue
                     } catch { reason = "\(error)" }
+                }
+            } else if let unit = await agents.observe([name], cluster)[name]?.unit {
+                // Looked at more than once: a start that was ordered may not have begun.
+                timesDown = unit.active == "inactive" || unit.active == "failed" ? timesDown + 1 : 0
+                guard timesDown < 25 else {
+                    throw FleetFailure(
+                        code: 4,
+                        text:
+                            "the member of \(name) has ended (\(unit.active), exit \(unit.exitStatus)); why: "
+                            + "journalctl -u covey-server@\(cluster) on \(name)")
                 }
             }
             try? await Task.sleep(for: .milliseconds(200))  // as above

@@ -1,6 +1,7 @@
 // A cluster under the operator's hands: looking at it whole, holding it for an operation, and the members' own calls.
 
 import CoveyClient
+import Flags
 import Foundations
 import GRPC
 import Inventory
@@ -20,25 +21,32 @@ final class Fleet: Sendable {
     var cluster: String { file.inventory.name }
     /// Pause after each member of a rolling procedure.
     let soak: Duration
+    /// Nanoseconds a learner may take until it is a voter.
+    let budget: Int64
+    static let budgetDefault = 1_800 * GoDuration.second
 
     /// The operator's.
-    convenience init(_ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration) throws(FleetFailure) {
+    convenience init(
+        _ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration, budget: Int64
+    ) throws(FleetFailure) {
         let text: String
         let identity: FleetIdentity
         do throws(PKIError) {
             text = String(decoding: try KeyFile.read(file.path).bytes, as: UTF8.self)
             identity = try .ofOperator(folder, file.inventory)
         } catch { throw FleetFailure(text: "\(error)") }
-        try self.init(file, text, identity, loop, soak: soak)
+        try self.init(file, text, identity, loop, soak: soak, budget: budget)
     }
 
     init(
-        _ file: InventoryFile, _ text: String, _ identity: FleetIdentity, _ loop: EventLoop, soak: Duration
+        _ file: InventoryFile, _ text: String, _ identity: FleetIdentity, _ loop: EventLoop, soak: Duration,
+        budget: Int64 = Fleet.budgetDefault
     ) throws(FleetFailure) {
         self.file = file
         self.text = text
         self.identity = identity
         self.soak = soak
+        self.budget = budget
         agents = try Agents(file.inventory, identity.toAgents)
         events = EventLines(nameWidth: file.inventory.hosts.map(\.name.count).max() ?? 0)
         gateway = Gateway(whenAsked: loop, identity.toMembers)
@@ -90,7 +98,14 @@ final class Fleet: Sendable {
 
     func members(_ hosts: [Inventory.Host]) async -> [String: MemberView] {
         await withTaskGroup(of: (String, MemberView).self) { group in
-            for host in hosts { group.addTask { [self] in (host.name, await MemberView.observe(host, gateway)) } }
+            for host in hosts {
+                group.addTask { [self] in
+                    if agents.silent.has(host.name) {
+                        return (host.name, MemberView(health: .unreachable("off, by the operator's word"), facts: nil))
+                    }
+                    return (host.name, await MemberView.observe(host, gateway))
+                }
+            }
             var views: [String: MemberView] = [:]
             for await (name, view) in group { views[name] = view }
             return views

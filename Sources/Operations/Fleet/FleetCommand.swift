@@ -28,7 +28,8 @@ struct FleetCommand {
             let loop = try EventLoop()
             let folder = StateFolder(values.text("state-dir"), cluster: inventory.name)
             let soak = values.option("soak") == nil ? Duration.seconds(0) : .nanoseconds(values.duration("soak"))
-            let fleet = try Fleet(file, folder, loop, soak: soak)
+            let budget = values.option("budget") == nil ? Fleet.budgetDefault : values.duration("budget")
+            let fleet = try Fleet(file, folder, loop, soak: soak, budget: budget)
             for event in fleet.authorities.events { fleet.events.tell(event) }
             let result = Outcome(loop)
             let mailbox = loop.mailbox
@@ -110,9 +111,14 @@ struct FleetCommand {
                 await fleet.release(held, "failed", error.text)
                 throw error
             }
+            if error.isTakenBack {
+                await fleet.release(held, "aborted", error.text)
+                throw error
+            }
+            let left = await fleet.wayBack().map { "left: \($0)\n" } ?? ""
             let next =
                 "next: covey op resume \(held.operation.id) -f \(file.path)   |   covey op abort \(held.operation.id) -f \(file.path)"
-            throw FleetFailure(code: 4, text: "STOPPED: \(error.text)\n\(next)")
+            throw FleetFailure(code: 4, text: "STOPPED: \(error.text)\n\(left)\(next)")
         }
         await fleet.release(held, "done", "")
         return 0
@@ -170,6 +176,7 @@ struct FleetCommand {
         // Agents deliver no programs: what runs stays.
         wish.program = kind == Converging.kind ? nil : try OperatorArtifact(inventory)?.wish
         let view = await fleet.look()
+        fleet.agents.silent.add(wish.attestedDead.filter { view.agents[$0] == nil && view.members[$0]?.isHealthy != true })
         let first = try decide(wish, fleet, view)
         Output.data(first.text(inventory))
         if let program = wish.program, program.isUnsigned, first.kind != .nothing {
@@ -393,7 +400,7 @@ struct FleetCommand {
             do throws(FleetFailure) {
                 let answer: AgentPB.DescribeResponse = try await fleet.agents.call(
                     host.name, RPC.Agent.describe, request, seconds: 30)
-                found += answer.checks.map { (host.name, $0) }
+                found += answer.checks.map { (host.name, judged($0, answer.syncTime)) }
             } catch {
                 found.append(
                     (
@@ -408,6 +415,18 @@ struct FleetCommand {
             found.append(("*", AgentPB.Check(name: "hosts.alike", verdict: .fail, evidence: error.text)))
         }
         return found
+    }
+
+    /// How slow a disk may be is the inventory's word, as it is for the gate DISK.
+    private func judged(_ check: AgentPB.Check, _ syncTime: UInt64) -> AgentPB.Check {
+        guard check.name == "disk.fdatasync", syncTime > 0 else { return check }
+        let most = UInt64(clamping: inventory.syncTimeMax)
+        var check = check
+        check.verdict = syncTime > most / 2 * 5 ? .fail : syncTime > most ? .warn : .pass
+        check.remedy =
+            check.verdict == .pass
+            ? "" : "at most \(most / 1_000_000) ms is wanted (storage.maxFsyncP99): a faster disk, or one of its own"
+        return check
     }
 
     private func tell(_ found: [(host: String, check: AgentPB.Check)]) -> Int32 {
@@ -427,7 +446,7 @@ struct FleetCommand {
     }
 
     private func doctor(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
-        var found = await checks(fleet, measuringDisks: false)
+        var found = await checks(fleet, measuringDisks: true)
         let view = await fleet.look()
         func add(
             _ host: String, _ name: String, _ isGood: Bool, _ evidence: String, _ remedy: String, warn: Bool = false

@@ -23,6 +23,7 @@ enum FleetCommands {
             Option("attest-dead", .list, "Hosts that are off and stay off, by your word; recorded."),
             Option("accept-even", .bool, "An even number of voters is meant."),
             Option("dry-run", .bool, "Show the plan and change nothing."),
+            Option("budget", .duration, default: "30m0s", "How long a new member may take to catch up; then it is taken out again."),
         ] + overrides
 
     private static let agent: Command = {

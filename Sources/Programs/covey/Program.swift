@@ -1,5 +1,6 @@
 // One executable that is many programs: by sub-command, or by the name it was called by (a link named etcd, etcdctl, etcdutl).
 
+import CleanExit
 import Control
 import Flags
 import Foundations
@@ -9,6 +10,7 @@ import Server
 
 @main enum Program {
     static func main() {
+        OpenSSLExit.leavesAllAsItIs()
         var words = CommandLine.arguments
         let path = words.isEmpty ? "covey" : words.removeFirst()
         let name = path.split(separator: "/").last.map(String.init) ?? path

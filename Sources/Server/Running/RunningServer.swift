@@ -66,6 +66,9 @@ final class RunningServer {
         "rejected connection on client endpoint", "rejected connection on peer endpoint",
     ]
 
+    /// What the transport says although nothing is wrong.
+    private static let expected: Set = ["peer became active", "receiving database snapshot"]
+
     /// A write that a full disk cut short is an "Input/output error" to the store: people are told what it really is.
     private func withFullDisk(_ reason: String) -> String {
         for place in [configuration.dataDirectory, configuration.walDirectory] where !place.isEmpty {
@@ -255,7 +258,7 @@ final class RunningServer {
             tlsClient: tls?.toPeers, owner: member)
         self.transport = transport
         // What goes wrong with another member; the same thing at most every half minute.
-        transport.report = { [weak self] in self?.log($0, $1, level: $0 == "peer became active" ? .info : .warn) }
+        transport.report = { [weak self] in self?.log($0, $1, level: Self.expected.contains($0) ? .info : .warn) }
         do throws(SystemError) {
             for url in configuration.listenPeerURLs {
                 try transport.listen("\(url)")

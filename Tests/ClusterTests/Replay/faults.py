@@ -31,9 +31,10 @@ NEVER_HAPPENED = (
 class Client(threading.Thread):
     """One operation after another on random registers and members; remembers when each began and ended."""
 
-    def __init__(self, cluster, number, seed, values):
+    def __init__(self, cluster, number, seed, values, registers):
         super().__init__(daemon=True)
         self.cluster, self.number, self.random, self.values = cluster, number, random.Random(seed * 1000 + number), values
+        self.registers = registers
         self.history, self.stopped, self.seen, self.errors = [], False, {}, {}
 
     def run(self):
@@ -41,7 +42,7 @@ class Client(threading.Thread):
             nodes = list(self.cluster)
             # Mostly its own member, now and then another, paused or dead ones included: clients do not know.
             node = nodes[self.number % len(nodes)] if self.random.random() < 0.6 else self.random.choice(nodes)
-            self.once(node, "r%d" % self.random.randrange(KEYS))
+            self.once(node, self.random.choice(self.registers))
 
     def once(self, node, key):
         kind = self.random.choice(("write", "read", "read", "swap"))
@@ -84,11 +85,14 @@ class Client(threading.Thread):
 
 
 class Load:
-    """The clients, and the judgement over what they saw."""
+    """The clients, and the judgement over what they saw. Registers are never used again: what an earlier load left under
+    way must not appear in them."""
+    count = itertools.count(1)
 
     def __init__(self, cluster, seed):
-        values = itertools.count(1)
-        self.clients = [Client(cluster, n, seed, values) for n in range(CLIENTS)]
+        values, number = itertools.count(1), next(Load.count)
+        registers = ["r%d/%d" % (number, key) for key in range(KEYS)]
+        self.clients = [Client(cluster, n, seed, values, registers) for n in range(CLIENTS)]
         for client in self.clients:
             client.start()
 
@@ -332,8 +336,6 @@ def faults_under_load(stage):
             seen.append(str(shape))
             c = shape.cluster(stage)
         rounds += 1
-        for key in range(KEYS):
-            until("a fresh register", lambda: c.leader().call("KV/DeleteRange", key=b"r%d" % key))
         load = Load(c, stage.seed + rounds)
         end = time.monotonic() + max(5, min(length, until_when - time.monotonic()))
         alarmed = not shape.quota
@@ -363,7 +365,9 @@ def replacements_under_load(stage):
     c = shape.cluster(stage)
     load = Load(c, stage.seed)
     end, replaced, killed, number = time.monotonic() + (stage.programs.seconds or 30), 0, 0, shape.members
-    while time.monotonic() < end or not replaced:
+    checked = 0
+    # The number is the last byte of an address.
+    while (time.monotonic() < end or not replaced) and number < 250:
         old = stage.random.choice(list(c))
         dead = stage.random.random() < 0.4
         member = until("who goes", lambda: old.id)
@@ -395,14 +399,17 @@ def replacements_under_load(stage):
         count = load.operations()
         until("clients are served", lambda: load.operations() > count + 20, 30)
         # History of a length that can still be judged.
-        if load.operations() > 30_000:
-            break
+        if load.operations() > 20_000:
+            load.stop()
+            checked += load.judge()
+            load = Load(c, stage.seed + replaced)
     load.stop()
-    checked = load.judge()
+    checked += load.judge()
     c.same(10)
     stage.tally.operations += checked
     stage.tally.faults.update({"replace": replaced, "kill leader": killed})
-    return "%d operations linearizable while %d of %s were replaced and %d leaders killed" % (checked, replaced, shape, killed)
+    return "%d operations linearizable while in a cluster of %s %d were replaced and %d leaders killed" % (
+        checked, shape, replaced, killed)
 
 
 def asked(via, method, **fields):

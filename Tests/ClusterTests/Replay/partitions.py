@@ -15,7 +15,7 @@ import sys
 import time
 
 from cluster import expect, scenario_main, until
-from faults import FLAGS, KEYS, Load
+from faults import FLAGS, Load
 
 INSIDE = "COVEY_PARTITIONS_INSIDE"
 NOWHERE = "02:00:00:00:00:ff"
@@ -123,8 +123,6 @@ def partitions_under_load(stage):
         until_when = time.monotonic() + seconds
         while time.monotonic() < until_when:
             rounds += 1
-            for key in range(KEYS):
-                until("a fresh register", lambda: c.leader().call("KV/DeleteRange", key=b"r%d" % key))
             load = Load(c, stage.seed + rounds)
             end = min(time.monotonic() + 30, until_when)
             while time.monotonic() < end:
