@@ -30,11 +30,17 @@ extension Member: PeerTransportOwner {
 
     private static let heldRemovalsMax = 16
 
-    /// Every heartbeat.
+    /// Every heartbeat. What cannot be handed over in half the time that the proposer waits is removed while it leads.
     func releaseRemovals() {
         guard let first = heldRemovals.first else { return }
         let isHandedOver = !raft.isLeader && leadershipIsSettled
-        guard isHandedOver || loop.now &- first.started >= settings.electionTimeout else { return }
+        if !isHandedOver, loop.now &- first.started < settings.requestTimeout / 2 {
+            // A transfer is given up after an election timeout: the other was slow.
+            if raft.isLeader, raft.leaderTransferee == .none, let next = successor(of: identity.member) {
+                raft.transferLeader(to: next)
+            }
+            return
+        }
         proposals.append(contentsOf: heldRemovals)
         heldRemovals = []
     }
