@@ -286,10 +286,15 @@ extension HostKeeper {
                 !ledger.members.contains(where: { $0.name == host.name })
             else { continue }
             do throws(BackendError) {
-                try backend.stop(cluster)
-                try backend.setEnabled(cluster, false)
-                try backend.setMasked(cluster, true)
+                try standDown(cluster)
             } catch { Output.error("covey agent: \(cluster): \(error)\n") }
         }
+    }
+
+    /// This host is no member any more: nothing starts its server, and what it said last is no failure.
+    func standDown(_ cluster: String) throws(BackendError) {
+        try backend.stop(cluster)
+        try backend.setEnabled(cluster, false)
+        try backend.setMasked(cluster, true)
     }
 }
