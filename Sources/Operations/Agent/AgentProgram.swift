@@ -302,10 +302,15 @@ extension HostKeeper {
             // That it cannot be recorded does not make the member one again.
             try? audit(cluster, step: "recover", phase: "intent", "\(host.name) is no member: its server is stopped and masked")
             do throws(BackendError) {
-                try backend.stop(cluster)
-                try backend.setEnabled(cluster, false)
-                try backend.setMasked(cluster, true)
+                try standDown(cluster)
             } catch { Output.error("covey agent: \(cluster): \(error)\n") }
         }
+    }
+
+    /// This host is no member any more: nothing starts its server, and what it said last is no failure.
+    func standDown(_ cluster: String) throws(BackendError) {
+        try backend.stop(cluster)
+        try backend.setEnabled(cluster, false)
+        try backend.setMasked(cluster, true)
     }
 }

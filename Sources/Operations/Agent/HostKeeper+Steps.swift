@@ -54,6 +54,13 @@ extension HostKeeper {
                 try KeyFile.write(
                     Array(PrettyJSON.text(wanted.json).utf8), to: folders.ledgerCopy(header.cluster), mode: 0o644)
             }
+            // Replaced while it was away: its server must not be started again with what it has.
+            if wanted.state == .active, !wanted.members.contains(where: { $0.name == host.name }),
+                try perform({ () throws(BackendError) in try backend.state(header.cluster).isEnabled })
+            {
+                try perform { () throws(BackendError) in try standDown(header.cluster) }
+                return (true, "\(wanted.state.rawValue), generation \(wanted.generation), no member: its server is off and masked")
+            }
             return (true, "\(wanted.state.rawValue), generation \(wanted.generation)")
         }
     }

@@ -91,6 +91,7 @@ final class SystemdBackend: ServiceBackend {
         try ask { bus throws(BusError) in
             if on { try bus.mask(unit(cluster)) } else { try bus.unmask(unit(cluster)) }
             try bus.reload()
+            if on { try bus.resetFailed(unit(cluster)) }
         }
     }
 

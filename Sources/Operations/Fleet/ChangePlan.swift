@@ -288,6 +288,11 @@ struct ChangePlan: Sendable, Equatable {
         let living = leaving.filter { isHealthy($0) }
         var healthy = voters.filter(isHealthy).count
         let overridden = wish.overrides.gates
+        guard healthy >= voters.count / 2 + 1 else {
+            throw Refusal(
+                gate: "QUORUM", what: "\(healthy) of \(voters.count) voters are healthy: membership cannot be changed",
+                next: "Bring back one of: " + voters.filter { !isHealthy($0) }.joined(separator: ", "))
+        }
         for name in voters where !isHealthy(name) && !leaving.contains(name) && !overridden.contains("QUORUM") {
             throw Refusal(
                 gate: "QUORUM", what: "\(name) is not healthy and is to stay", next: "Heal it, or replace it first.")
@@ -297,11 +302,6 @@ struct ChangePlan: Sendable, Equatable {
                 gate: "QUORUM",
                 what: "\(dead.joined(separator: " and ")) are both not healthy; one is replaced at a time",
                 next: "Wait for one of them, or bring it back.")
-        }
-        guard healthy >= voters.count / 2 + 1 else {
-            throw Refusal(
-                gate: "QUORUM", what: "\(healthy) of \(voters.count) voters are healthy: membership cannot be changed",
-                next: "Bring back one of: " + voters.filter { !isHealthy($0) }.joined(separator: ", "))
         }
         for name in voters
         where isHealthy(name) && (seen[name]?.lag ?? 0) > lagMax && !overridden.contains("CAUGHTUP") {

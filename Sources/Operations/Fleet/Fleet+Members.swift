@@ -81,12 +81,12 @@ extension Fleet {
         let voters = inventory.hosts.filter(ledger.has).filter { view.members[$0.name]?.facts?.isLearner != true }
         // A learner that does not answer yet is in the ledger and has not been started.
         let counted = voters.filter { host in ledger.members.contains { $0.name == host.name && $0.wasStarted } }
-        let missing = counted.filter { view.members[$0.name]?.isHealthy != true }.map(\.name)
+        // One that answers and has no leader is there: it waits, too.
+        let missing = counted.filter { view.members[$0.name]?.facts == nil }.map(\.name)
         let needed = counted.count / 2 + 1
-        let healthy = counted.count - missing.count
-        guard healthy < needed else { return nil }
-        let names = missing.joined(separator: ", ")
-        return "NO-QUORUM: \(healthy) of \(counted.count) voters are healthy, \(needed) are needed; start \(names) "
+        let present = counted.count - missing.count
+        guard present < needed else { return nil }
+        return "NO-QUORUM: \(present) of \(counted.count) voters answer, \(needed) are needed; start \(missing.joined(separator: ", ")) "
             + "(systemctl start covey-server@\(cluster)), no data is lost by waiting"
     }
 

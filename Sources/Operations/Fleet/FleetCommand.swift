@@ -161,7 +161,7 @@ struct FleetCommand {
         let current = ledger.members.map(\.name)
         let voters = (current.filter { !removing.contains($0) } + adding.filter { !current.contains($0) }).sorted()
         let code = try await carryOut(try wish(voters), "members", voters, fleet, resuming: nil)
-        if code == 0 && voters != inventory.voters.map(\.name).sorted() {
+        if code == 0 && !values.bool("dry-run") && voters != inventory.voters.map(\.name).sorted() {
             fleet.events.tell(
                 "\(file.path) says otherwise: give the role voter to \(voters.joined(separator: ", ")) there, spare to the others"
             )
@@ -392,6 +392,7 @@ struct FleetCommand {
 
     private func checks(_ fleet: Fleet, measuringDisks: Bool) async -> [(host: String, check: AgentPB.Check)] {
         var found: [(host: String, check: AgentPB.Check)] = []
+        var silent: Set<String> = []
         for host in inventory.hosts {
             let request = AgentPB.DescribeRequest(
                 cluster: inventory.name, ports: [host.clientPort, host.peerPort].map { UInt64($0) },
@@ -407,11 +408,13 @@ struct FleetCommand {
                         host.name,
                         AgentPB.Check(
                             name: "agent", verdict: .fail, evidence: error.text,
-                            remedy: "covey enroll \(host.name) -f \(file.path)")
+                            remedy: "is the host on? there: systemctl status covey-agent; never enrolled: covey enroll \(host.name)")
                     ))
+                silent.insert(host.name)
             }
         }
-        do throws(FleetFailure) { try await fleet.compareHosts(inventory.hosts.map(\.name)) } catch {
+        let answering = inventory.hosts.map(\.name).filter { !silent.contains($0) }
+        do throws(FleetFailure) { if !answering.isEmpty { try await fleet.compareHosts(answering) } } catch {
             found.append(("*", AgentPB.Check(name: "hosts.alike", verdict: .fail, evidence: error.text)))
         }
         return found
@@ -459,8 +462,8 @@ struct FleetCommand {
         for member in view.ledger?.members ?? [] {
             let health = view.members[member.name]
             add(
-                member.name, "member.health", health?.isHealthy == true, health.map { "\($0.health)" } ?? "not asked",
-                "journalctl -u covey-server@\(inventory.name)")
+                member.name, "member.health", health?.isHealthy == true, health.map { $0.health.text } ?? "not asked",
+                "on \(member.name): journalctl -u covey-server@\(inventory.name)")
             guard let agent = view.agents[member.name] else { continue }
             found += certificateChecks(fleet, member.name, agent, now).map { (member.name, $0) }
             add(

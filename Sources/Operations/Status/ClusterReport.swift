@@ -216,11 +216,15 @@ struct ClusterReport: Sendable, Equatable {
     }
 
     private mutating func judge(_ inventory: Inventory) {
+        let voting = rows.filter { $0.isMember && $0.view?.facts?.isLearner != true }
         let silent = rows.filter { if $0.isMember, case .unreachable? = $0.view?.health { true } else { false } }
         if votersHealthy < quorum {
             worsen(.noQuorum, "\(votersHealthy) of \(voters) voters are healthy, \(quorum) are needed")
-            let missing = rows.filter { $0.isMember && $0.view?.isHealthy != true }.map(\.host.name)
-            reasons.append("\(quorum - votersHealthy) of these bring it back: \(missing.joined(separator: ", "))")
+            // Who answers and has no leader only waits for the others.
+            let silent = voting.filter { $0.view?.facts == nil }.map(\.host.name)
+            let needed = quorum - (voters - silent.count)
+            let missing = needed > 0 ? silent : voting.filter { $0.view?.isHealthy != true }.map(\.host.name)
+            reasons.append("\(needed > 0 ? needed : quorum - votersHealthy) of these bring it back: \(missing.joined(separator: ", "))")
         } else if leader == nil {
             worsen(.noQuorum, "no healthy voter leads")
         } else if votersHealthy < voters {

@@ -10,6 +10,15 @@ struct MemberView: Sendable, Equatable {
         /// It answers, and says why it cannot serve.
         case unhealthy(String)
         case unreachable(String)
+
+        /// For people.
+        var text: String {
+            switch self {
+            case .healthy: "healthy"
+            case .unhealthy(let reason): "unhealthy: \(reason)"
+            case .unreachable(let reason): "does not answer: \(reason)"
+            }
+        }
     }
 
     var health: Health
