@@ -11,23 +11,6 @@ import Wire
 @testable import Operations
 
 @Suite struct HostConductorTests {
-    private final class Remembering: ServiceBackend {
-        let name = "processes"
-        var process: Int32 = 0
-        var told: [String] = []
-
-        func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState {
-            AgentPB.UnitState(active: process > 0 ? "active" : "inactive", mainProcess: process)
-        }
-        func reload() throws(BackendError) {}
-        func start(_ cluster: String) throws(BackendError) { told.append("start") }
-        func stop(_ cluster: String) throws(BackendError) { told.append("stop") }
-        func restart(_ cluster: String) throws(BackendError) { told.append("restart") }
-        func setEnabled(_ cluster: String, _ on: Bool) throws(BackendError) { told.append(on ? "enable" : "disable") }
-        func setMasked(_ cluster: String, _ on: Bool) throws(BackendError) { told.append(on ? "mask" : "unmask") }
-        func tick() {}
-    }
-
     private static func text(_ generation: Int, _ quota: String = "1GiB", hosts: Int = 3) -> String {
         var text = "metadata: {name: main, generation: \(generation)}\nspec:\n  storage: {quota: \(quota)}\n  hosts:\n"
         for number in 1...hosts { text += "    kv\(number): 10.0.0.\(number)\n" }
@@ -35,7 +18,7 @@ import Wire
     }
 
     private let folder = temporaryFolder("conductor")
-    private let backend = Remembering()
+    private let backend = RememberingBackend()
     private let keeper: HostKeeper
 
     init() throws {

@@ -12,9 +12,13 @@ import Wire
 final class RememberingBackend: ServiceBackend {
     let name = "processes"
     var active = "inactive"
+    /// Of the server that runs; 0: none.
+    var process: Int32 = 0
     var told: [String] = []
 
-    func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState { AgentPB.UnitState(active: active) }
+    func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState {
+        AgentPB.UnitState(active: process > 0 ? "active" : active, mainProcess: process)
+    }
     func reload() throws(BackendError) {}
     func start(_ cluster: String) throws(BackendError) { told.append("start") }
     func stop(_ cluster: String) throws(BackendError) { told.append("stop") }

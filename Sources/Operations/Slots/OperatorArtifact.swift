@@ -1,8 +1,8 @@
 // The program the inventory names, on the operator's machine, looked at before anything is asked of a host.
 //
-//     /root/covey-0.5.0              spec.server.artifact.file
-//     /root/covey-0.5.0.manifest     what it is
-//     /root/covey-0.5.0.manifest.sig who says so
+//     covey-0.5.0              spec.server.artifact.file
+//     covey-0.5.0.manifest     what it is
+//     covey-0.5.0.manifest.sig who says so
 
 import CLinux
 import Foundations

@@ -4,7 +4,6 @@ said, and writes a page for each. Times begin at noon of a day that means nothin
 
 import re
 import subprocess
-import time
 
 from systemdlab.processes import until
 
@@ -151,7 +150,7 @@ def a_failure(stage):
     page = Page(
         stage, "A failure", f"{dead.name} is dead. It is replaced by {spare.name}; in the middle of that {lost.name} fails as well.")
     dead.power_loss(lose_unsynced=True, silent=False)
-    time.sleep(6)  # as long as a person needs to look, and an agent to say so
+    until(lambda: "AT-RISK" in fleet.operate("status", status=range(16)), 60, f"status does not say that {dead.name} is missing")
     page.covey("status", status=12)
     page.say("Nobody knows yet whether it is off or only cut off.")
     page.covey("member", "replace", dead.name, spare.name, status=3)
