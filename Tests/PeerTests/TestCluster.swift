@@ -21,6 +21,7 @@ final class TestMember: PeerTransportOwner {
     var snapshots: [(message: Message, path: String)] = []
     var snapshotResults: [Bool] = []
     var unreachables: [MemberID] = []
+    var gone: [MemberID] = []
     var removed: Set<MemberID> = []
     var removal: String?
     var reports: [String] = []
@@ -57,6 +58,7 @@ final class TestMember: PeerTransportOwner {
 
     func receivedSnapshot(_ message: Message, databasePath: String) { snapshots.append((message, databasePath)) }
     func unreachable(_ id: MemberID) { unreachables.append(id) }
+    func gone(_ id: MemberID) { gone.append(id) }
     func snapshotSent(to id: MemberID, ok: Bool) { snapshotResults.append(ok) }
     func isRemoved(_ id: MemberID) -> Bool { removed.contains(id) }
     func selfRemoved(_ reason: String) { removal = reason }

@@ -161,6 +161,26 @@ private func everyKind(_ from: TestMember, _ to: TestMember) -> [Message] {
         #expect(a.reports.count < 12, "\(a.reports)")
     }
 
+    @Test func `a member whose process is gone is told of once, when nobody listens at any of its URLs`() throws {
+        let test = try TestLoop()
+        let (a, b) = (try test.member(0xa1), try test.member(0xb2))
+        let relay = try Relay(test.loop, to: b.port)
+        defer { relay.stop() }
+        a.transport.setPeer(b.id, urls: [b.url, relay.url])
+        b.transport.setPeer(a.id, urls: [a.url])
+        #expect(test.run { a.hasStreams(to: b) && b.hasStreams(to: a) })
+        #expect(a.gone.isEmpty && b.gone.isEmpty)
+        // The relay still listens: it says nothing about the member behind it.
+        b.transport.stop()
+        #expect(test.run { relay.connections > 2 })
+        #expect(a.gone.isEmpty)
+        relay.stop()
+        #expect(test.run { a.gone == [b.id] })
+        let relays = relay.connections
+        test.pass(milliseconds: 500)
+        #expect(a.gone == [b.id] && relay.connections == relays)
+    }
+
     @Test func `the second URL is tried when the first does not answer`() throws {
         let test = try TestLoop()
         let (a, b) = (try test.member(0xa1), try test.member(0xb2))

@@ -102,6 +102,30 @@ extension RaftNode {
         if !isReached { becomeFollower(term: term, leader: .none) }
     }
 
+    // MARK: - Succession
+
+    /// The driver knows that no process of this member runs: connections to it broke, and new ones are refused. If it led,
+    /// there is no lease of it to wait for. Members that know take turns, in an order all of them can tell, so that they do
+    /// not ask for each other's votes at once; one that comes to nothing has its election timeout to go on with.
+    ///
+    /// A report that is wrong does no harm: those that hear from the leader answer no pre-vote, and its next message ends it.
+    package mutating func reportGone(_ member: MemberID) {
+        guard settings.preVote, role == .follower, member != .none, leader == member else { return }
+        leader = .none
+        var turn = 0
+        for other in confState.members where other < id && other != member && confState.isVoter(other) { turn += 1 }
+        successionIn = 1 + turn * RaftNode.successionTicks
+    }
+
+    /// Long enough for the one before to be elected.
+    private static let successionTicks = 2
+
+    mutating func isOwnTurnToSucceed() -> Bool {
+        guard let left = successionIn else { return false }
+        successionIn = left > 1 ? left - 1 : nil
+        return left <= 1
+    }
+
     // MARK: - Transfer
 
     /// Asks the leader (this member or another) to hand over to `transferee`.

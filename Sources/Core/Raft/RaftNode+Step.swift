@@ -32,7 +32,7 @@ extension RaftNode {
         electionElapsed += 1
         if role == .leader {
             tickLeader()
-        } else if electionElapsed >= electionTimeout {
+        } else if electionElapsed >= electionTimeout || isOwnTurnToSucceed() {
             electionElapsed = 0
             if mayCampaign { campaign(settings.preVote ? .preVote : .election) }
         }
@@ -97,6 +97,7 @@ extension RaftNode {
         if role != .follower { becomeFollower(term: term, leader: message.from) }
         leader = message.from
         electionElapsed = 0
+        successionIn = nil
         releaseHeld()
         switch message.kind {
         case .append: receiveAppend(message)
@@ -137,6 +138,7 @@ extension RaftNode {
         leader = .none
         electionElapsed = 0
         heartbeatElapsed = 0
+        successionIn = nil
         drawElectionTimeout()
         votes.removeAll(keepingCapacity: true)
         ownVote = nil

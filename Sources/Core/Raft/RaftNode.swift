@@ -3,7 +3,7 @@
 // The driver's contract
 // =====================
 //
-//     step(message)  tick()  propose(...)  readIndex(token)  transferLeader  reportUnreachable  reportSnapshot
+//     step(message)  tick()  propose(...)  readIndex(token)  transferLeader  reportUnreachable  reportGone ...
 //            \          |         |
 //             v         v         v
 //           +-------------------------+   ready()   +--------------------------------------------------+
@@ -74,6 +74,8 @@ package struct RaftNode: ~Copyable {
     var electionElapsed = 0
     var heartbeatElapsed = 0
     var electionTimeout = 0
+    /// Ticks until this member campaigns because its leader's process is gone; nil: nobody said so.
+    var successionIn: Int?
     var random: SeededRandom
 
     // Candidates: who answered what.

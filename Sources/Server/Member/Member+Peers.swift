@@ -60,6 +60,11 @@ extension Member: PeerTransportOwner {
         raft.reportUnreachable(id)
     }
 
+    package func gone(_ id: MemberID) {
+        guard !isStopped else { return }
+        raft.reportGone(id)
+    }
+
     package func isRemoved(_ id: MemberID) -> Bool { state.membership.removed.contains(id) }
 
     package func selfRemoved(_ reason: String) {

@@ -23,6 +23,8 @@ final class Peer {
     private var snapshot: SnapshotSender?
     private var prober: Prober?
 
+    /// It was there and is not any more: the URLs at which nobody has listened since. Nil: it is there, or that is already told.
+    private var refusals: [HTTPOrigin]?
     /// Monotonic; nil while it is not there.
     private(set) var activeSince: UInt64?
 
@@ -148,6 +150,16 @@ final class Peer {
         }
     }
 
+    /// Where it should listen its host says that nobody does: once that is so at all its URLs its process is gone, which is told
+    /// once. A host that is off or cut off says nothing, and is waited for.
+    func refused(at url: HTTPOrigin) {
+        guard var refusals else { return }
+        if !refusals.contains(url) { refusals.append(url) }
+        let isGone = urls.all.allSatisfy { refusals.contains($0) }
+        self.refusals = isGone ? nil : refusals
+        if isGone { transport.reportGone(id) }
+    }
+
     func pipelineWorked() { if isRemote { becameActive() } }
 
     func pipelineFailed(_ problem: String) {
@@ -161,6 +173,7 @@ final class Peer {
         guard activeSince == nil else { return }
         // The turn's time, never ahead of what others compare it with.
         activeSince = transport.loop.now
+        refusals = nil
         counters?.active.set(1)
         transport.report("peer became active", [("remote-peer-id", "\(id)")])
     }
@@ -168,6 +181,7 @@ final class Peer {
     private func becameInactive() {
         guard activeSince != nil else { return }
         activeSince = nil
+        refusals = []
         counters?.active.set(0)
         counters?.disconnected.increment()
         transport.report("peer became inactive", [("remote-peer-id", "\(id)")])

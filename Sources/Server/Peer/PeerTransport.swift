@@ -248,6 +248,12 @@ package final class PeerTransport {
         if !unreachables.contains(id) { unreachables.append(id) }
     }
 
+    func reportGone(_ id: MemberID) {
+        loop.schedule(after: 0) { [weak self] in
+            if let self, !isStopped { owner?.gone(id) }
+        }
+    }
+
     func reportSnapshot(_ id: MemberID, ok: Bool) {
         loop.schedule(after: 0) { [weak self] in
             if let self, !isStopped { owner?.snapshotSent(to: id, ok: ok) }

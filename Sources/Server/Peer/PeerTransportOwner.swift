@@ -16,6 +16,9 @@ package protocol PeerTransportOwner: AnyObject {
     /// Messages to this member were lost: what was sent and not acknowledged may not have arrived.
     func unreachable(_ id: MemberID)
 
+    /// It was there, its connections broke, and its host refuses new ones: no process of it runs.
+    func gone(_ id: MemberID)
+
     /// The end of `sendSnapshot`. `ok` says that the member has the snapshot and stepped it, not that it restored it.
     func snapshotSent(to id: MemberID, ok: Bool)
 

@@ -131,7 +131,11 @@ final class StreamReader: HTTP1ResponseHandler {
         broken("\(status) \(line)")
     }
 
-    func failed(_ error: HTTPClientError) { broken("\(error)") }
+    func failed(_ error: HTTPClientError) {
+        let url = origin
+        broken("\(error)")
+        if case .refused = error, let url, !isStopped { peer.refused(at: url) }
+    }
 
     private func broken(_ reason: String) {
         call = nil

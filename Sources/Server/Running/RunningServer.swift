@@ -533,6 +533,7 @@ private final class NobodyAtHome: PeerTransportOwner {
     func received(_ message: Raft.Message) {}
     func receivedSnapshot(_ message: Raft.Message, databasePath: String) {}
     func unreachable(_ id: MemberID) {}
+    func gone(_ id: MemberID) {}
     func snapshotSent(to id: MemberID, ok: Bool) {}
     func isRemoved(_ id: MemberID) -> Bool { false }
     func selfRemoved(_ reason: String) {}

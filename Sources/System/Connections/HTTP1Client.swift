@@ -38,6 +38,8 @@ package struct HTTPOrigin: Hashable, Sendable, CustomStringConvertible {
 
 package enum HTTPClientError: Error, Equatable, Sendable, CustomStringConvertible {
     case connect(String)
+    /// Every address answered that nobody listens there.
+    case refused(String)
     case tls(String)
     case timeout(String)
     case closed
@@ -48,7 +50,7 @@ package enum HTTPClientError: Error, Equatable, Sendable, CustomStringConvertibl
 
     package var description: String {
         switch self {
-        case .connect(let reason): reason
+        case .connect(let reason), .refused(let reason): reason
         case .tls(let reason): "TLS: \(reason)"
         case .timeout(let what): "timeout: \(what)"
         case .closed: "connection closed by the server"

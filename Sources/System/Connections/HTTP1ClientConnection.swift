@@ -19,6 +19,8 @@ final class HTTP1ClientConnection: EventHandler {
     private var state = State.resolving
     private var call: HTTP1ClientCall?
     private var addresses: [SocketAddress] = []
+    /// Of all addresses tried so far.
+    private var isRefusedEverywhere = true
     private var descriptor: Int32 = -1
     private var registration: EventLoop.Registration?
     private var tls: TLSSession?
@@ -82,9 +84,15 @@ final class HTTP1ClientConnection: EventHandler {
             } catch {
                 last = error
                 dropSocket()
+                noteFailure(error)
             }
         }
-        fail(.connect(last.map { "\($0)" } ?? "\(origin) has no address"))
+        guard let last else { return fail(.connect("\(origin) has no address")) }
+        fail(isRefusedEverywhere ? .refused("\(last)") : .connect("\(last)"))
+    }
+
+    private func noteFailure(_ error: SystemError) {
+        if error.code != ECONNREFUSED { isRefusedEverywhere = false }
     }
 
     private func connected() {
@@ -92,6 +100,7 @@ final class HTTP1ClientConnection: EventHandler {
         if code != 0 {
             let error = SystemError("connect", "\(origin)", code: code)
             dropSocket()
+            noteFailure(error)
             return connect(error)
         }
         lastActivity = client.loop.now

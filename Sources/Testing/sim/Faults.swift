@@ -7,7 +7,7 @@ extension World {
     private func someHost() -> Host { hosts[Int.random(in: 0..<hosts.count, using: &random)] }
 
     func injectFault() {
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<13, using: &random) {
         case 0..<4 where plan.crashes: crash(someHost())
         case 4 where plan.crashes:
             for host in hosts where random.chance(2, in: 3) { crash(host) }
@@ -22,6 +22,7 @@ extension World {
             host.isDiskSlow.toggle()
         case 10 where plan.transfers: transfer()
         case 11: someHost().drift(using: &random)
+        case 12 where plan.refusals: tellGone(someHost())
         default: break
         }
     }
@@ -29,7 +30,15 @@ extension World {
     private func crash(_ host: Host) {
         guard host.isUp else { return }
         host.crash()
+        if plan.refusals { tellGone(host) }
         schedule(after: Int.random(in: 1_000...800_000, using: &random), .start(host.id))
+    }
+
+    /// Most of the others notice, each in its time.
+    private func tellGone(_ gone: Host) {
+        for host in hosts where host.id != gone.id && host.isUp && random.chance(3, in: 4) {
+            schedule(after: Int.random(in: 100...plan.tick, using: &random), .goneReport(host.id, host.life, gone.id))
+        }
     }
 
     private func partition() {

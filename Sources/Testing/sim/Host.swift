@@ -172,6 +172,11 @@ final class Host {
         scheduleTurn()
     }
 
+    func report(gone member: MemberID) {
+        node!.raft.reportGone(member)
+        scheduleTurn()
+    }
+
     func syncDone() {
         persisted(through: disk.endSync())
         scheduleTurn()

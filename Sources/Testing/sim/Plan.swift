@@ -39,6 +39,8 @@ struct Plan {
     var pauses: Bool
     var membership: Bool
     var transfers: Bool
+    /// Hosts tell that nobody listens where a member was; now and then they are wrong.
+    var refusals: Bool
 
     init(_ random: inout SeededRandom) {
         func pick<T>(_ values: [T]) -> T { values[Int.random(in: 0..<values.count, using: &random)] }
@@ -67,5 +69,6 @@ struct Plan {
         pauses = random.chance(1, in: 2)
         membership = random.chance(1, in: 2)
         transfers = random.chance(1, in: 2)
+        refusals = random.chance(1, in: 2)
     }
 }

@@ -14,6 +14,7 @@ enum Event {
     case syncDone(MemberID, Int)
     case retryRead(MemberID, Int, Bytes)
     case snapshotReport(MemberID, Int, MemberID, succeeded: Bool)
+    case goneReport(MemberID, Int, MemberID)
     case deliver(Message)
     case start(MemberID)
     case client(Int)
@@ -113,6 +114,7 @@ final class World {
         case .retryRead(let id, let life, let token): onHost(id, life, event) { $0.retryRead(token) }
         case .snapshotReport(let id, let life, let member, let succeeded):
             onHost(id, life, event) { $0.report(snapshotTo: member, succeeded: succeeded) }
+        case .goneReport(let id, let life, let member): onHost(id, life, event) { $0.report(gone: member) }
         case .deliver(let message): deliver(message, event)
         case .start(let id):
             if !host(id).isUp && !host(id).isStoppedForGood { host(id).start() }
