@@ -28,6 +28,8 @@ package final class HTTPService {
     private let settings: Settings
     /// The text of /metrics.
     package var metrics: () -> String = { "" }
+    /// Told the result of each check: of which page, which check, whether it passed.
+    package var checked: (_ type: String, _ check: String, _ ok: Bool) -> Void = { _, _, _ in }
     package private(set) var healthSuccesses: UInt64 = 0
     package private(set) var healthFailures: UInt64 = 0
 
@@ -73,14 +75,14 @@ package final class HTTPService {
         case "/health":
             guard request.method == "GET" else { return done(.methodNotAllowed()) }
             return health(request, done)
-        case "/livez": return checks(HealthCheck.live, request, done)
-        case "/readyz": return checks(HealthCheck.ready, request, done)
+        case "/livez": return checks("livez", HealthCheck.live, request, done)
+        case "/readyz": return checks("readyz", HealthCheck.ready, request, done)
         default:
             for (prefix, all) in [("/livez/", HealthCheck.live), ("/readyz/", HealthCheck.ready)] where path.hasPrefix(prefix) {
                 guard let check = HealthCheck(rawValue: String(path.dropFirst(prefix.count))), all.contains(check) else {
                     return done(nil)
                 }
-                return checks([check], request, done)
+                return checks(String(prefix.dropFirst().dropLast()), [check], request, done)
             }
             done(nil)
         }
@@ -103,12 +105,15 @@ package final class HTTPService {
         }
     }
 
-    private func checks(_ checks: [HealthCheck], _ request: HTTPRequest, _ done: @escaping (PlainResponse?) -> Void) {
+    private func checks(
+        _ type: String, _ checks: [HealthCheck], _ request: HTTPRequest, _ done: @escaping (PlainResponse?) -> Void
+    ) {
         guard request.method == "GET" else { return done(.methodNotAllowed()) }
         let excluded = request.queryValues("exclude")
         let left = checks.filter { !excluded.contains($0.rawValue) }
         let verbose = !request.queryValues("verbose").isEmpty
-        gather(linearizable: left.contains(.linearizableRead)) { facts in
+        gather(linearizable: left.contains(.linearizableRead)) { [unowned self] facts in
+            for check in left { checked(type, check.rawValue, check.failure(facts) == nil) }
             done(HealthCheck.response(left, facts, verbose: verbose))
         }
     }

@@ -306,6 +306,7 @@ final class RunningServer {
         settings.peerURLs = configuration.advertisePeerURLs.map(\.description)
         settings.snapshotDirectory = directory?.snapshotDirectory ?? ""
         settings.electionTimeout = configuration.electionMilliseconds * 1_000_000
+        settings.metrics = feed?.metrics.network
         settings.skipsAddressCheck = configuration.peerTLS.skipsClientSANVerification
         return settings
     }
@@ -342,6 +343,7 @@ final class RunningServer {
         let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys))
         self.feed = feed
         http.metrics = { [unowned feed] in feed.page() }
+        http.checked = { [unowned feed] in feed.checked($0, $1, $2) }
         feed.healthChecks = { [unowned http] in (http.healthSuccesses, http.healthFailures) }
         let version = ClusterVersionDuty(member) { [weak self] in self?.log($0, $1) }
         duties.append(version)

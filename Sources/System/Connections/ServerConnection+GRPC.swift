@@ -185,6 +185,7 @@ extension ServerConnection: ServerSessionOwner {
             let call = Call(connection: index, slot: Int32(slot), serial: serial)
             handler(CallContext(call: call, peer: peer, deadline: deadline, session: session), message)
         case .stream:
+            server.callCounts[Int(route)].streamReceived &+= 1
             session.withStream(slot) { $0.objects?.handler }?.message(message)
         }
     }
@@ -289,6 +290,7 @@ extension ServerConnection: ServerSessionOwner {
             GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
             server.sentBytes &+= UInt64(stream.outbound.count - start - GRPCFraming.headerSize)
             if stream.queuedBytes > server.limits.highWater { stream.wantsRoom = true }
+            if stream.route >= 0 { server.callCounts[Int(stream.route)].streamSent &+= 1 }
             return false
         }
         if isOver { return }
