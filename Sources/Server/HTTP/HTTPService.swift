@@ -49,9 +49,13 @@ package final class HTTPService {
         let common = crossOrigin(request)
         if request.method == "OPTIONS" { return respond(call, PlainResponse(200, [], ""), common) }
         let path = request.path
+        if path.hasPrefix("/"), case let clean = HTTPTarget.cleaned(path), clean != path {
+            let query = HTTPTarget(request.target).map { $0.rawQuery.isEmpty ? "" : "?" + $0.rawQuery } ?? ""
+            return respond(call, .moved(to: HTTPPercent.encode(clean.utf8, keeping: "/:@!$&'()*+,;=") + query, request.method), common)
+        }
         if settings.gateway {
             if Gateway.isGatewayPath(path) { return gateway.serve(request, call, peer, common) }
-            if path == "/v3" { return respond(call, PlainResponse(301, [("Location", "/v3/")], ""), common) }
+            if path == "/v3" { return respond(call, .moved(to: "/v3/", request.method), common) }
         }
         observability(request, path) { [unowned self] response in respond(call, response ?? .notFound, common) }
     }

@@ -73,6 +73,8 @@ package final class GRPCServer {
     private var ticker: TimerID?
     private var unfinishedBytes = 0
     private var connectionsSeen: UInt64 = 0
+    private var dateSecond = -1
+    private var dateText = ""
     package private(set) var isDraining = false
     package private(set) var connectionCount = 0
 
@@ -329,6 +331,16 @@ package final class GRPCServer {
     }
 
     // MARK: Plain HTTP
+
+    /// For the Date field: made once a second.
+    var date: String {
+        let second = Int(Clock.wall() / 1_000_000_000)
+        if second != dateSecond {
+            dateSecond = second
+            dateText = HTTPDate.text(second)
+        }
+        return dateText
+    }
 
     package func respond(_ call: Call, status: Int, headers: [(name: String, value: String)], body: [UInt8]) {
         guard let connection = connections[Int(call.connection)] else { return }
