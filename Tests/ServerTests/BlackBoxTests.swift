@@ -42,6 +42,12 @@ struct BlackBoxTests {
         try run("surface.py", ["--server", Self.server, "--real", real])
     }
 
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `a server that cannot start says so in the words of a real one`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        try run("refusals.py", ["--server", Self.server, "--real", real])
+    }
+
     @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `clients that others wrote work`() throws { try run("clients.py", ["--server", Self.server]) }
 

@@ -52,6 +52,7 @@ extension Member {
 
     private func leadershipChanged(_ soft: SoftState) {
         state.raftTerm = raft.term
+        let hadLeader = metrics.leader != .none
         metrics.leader = soft.leader
         if soft.role != .leader {
             if leadsForSure { report("stopped leading", [("term", "\(raft.term)")]) }
@@ -61,7 +62,7 @@ extension Member {
         formerOffered = proposals.first?.started ?? loop.now &+ 1
         if soft.leader == .none {
             if leaderlessSince == 0 { leaderlessSince = loop.now }
-            if raft.term > 0 { report("lost leader", [("term", "\(raft.term)")]) }
+            if hadLeader { report("lost leader", [("term", "\(raft.term)")]) }
         } else {
             leaderlessSince = 0
             leaderSince = loop.now

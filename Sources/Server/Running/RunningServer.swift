@@ -81,7 +81,7 @@ final class RunningServer {
     private static let fullBelowBytes: UInt64 = 4 << 20
 
     private func refuse(_ reason: String) -> Bool {
-        let reason = withFullDisk(reason)
+        let reason = withFullDisk(SystemWords.asGo(reason))
         // In etcd's words, whatever it was: scripts wait for them. The error says what is wrong.
         logger.warn("failed to start etcd", ["error": .text(reason)])
         logger.log(.fatal, "discovery failed", list: [("error", .text(reason))])
@@ -110,12 +110,23 @@ final class RunningServer {
             let logger = logger
             tls = try ServerTLS(configuration) { text in logger.info("\(text)") }
             if let options = AuthTokenOptions(configuration.authToken), options.type == "jwt" {
-                signer = try JWTTokens(options.options)
-            } else if configuration.authToken == "simple" || configuration.authToken.isEmpty {
-                logger.warn("simple token is not cryptographically signed")
+                do throws(JWTTokens.Failure) { signer = try JWTTokens(options.options) } catch {
+                    logger.error("problem loading JWT options", ["error": .text(SystemWords.asGo("\(error)"))])
+                    return refuse("auth: invalid auth options")
+                }
             }
             directory = try BootDirectory(
                 configuration.dataDirectory, wal: configuration.walDirectory.isEmpty ? nil : configuration.walDirectory)
+        } catch let error as ServerTLS.Failure where error.isOfClients {
+            logger.log(.fatal, "listener failed", list: [("error", .text(SystemWords.asGo(error.description)))])
+            ServiceReport.failed(error.description)
+            exitCode = 1
+            return false
+        } catch let error as BootError {
+            if case .directory(.disk(let error)) = error, error.call == "mkdir" {
+                return refuse("cannot access data directory: \(error)")
+            }
+            return refuse("\(error)")
         } catch { return refuse("\(error)") }
         guard let directory else { return false }
         if let warning = directory.permissionWarning { logger.warn("\(warning)") }
@@ -167,7 +178,10 @@ final class RunningServer {
         let cluster: Flags.InitialCluster
         do throws(ConfigurationError) {
             cluster = try configuration.bootstrapCluster { url in
-                (try? SocketAddress.resolve(host: url.host, port: url.port)).map { $0.map(\.description).sorted() }
+                // Hosts, without the port each is shown with.
+                (try? SocketAddress.resolve(host: url.host, port: url.port)).map { addresses in
+                    addresses.map { String($0.description.dropLast("\(url.port)".count + 1)) }.sorted()
+                }
             }
         } catch { return refuse(error.description) }
         let probe = PeerTransport(
@@ -224,6 +238,7 @@ final class RunningServer {
     private func open() -> Bool {
         guard let directory else { return false }
         let hasher = Bcrypt(cost: configuration.bcryptCost)
+        if signer == nil { logger.warn("simple token is not cryptographically signed") }
         let settings = memberSettings()
         let configuration = configuration
         let member: Member
