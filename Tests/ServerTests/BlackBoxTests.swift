@@ -48,6 +48,12 @@ struct BlackBoxTests {
         try run("refusals.py", ["--server", Self.server, "--real", real])
     }
 
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `members of a new cluster find each other through another cluster`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        try run("discovery.py", ["--server", Self.server, "--real", real])
+    }
+
     @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `clients that others wrote work`() throws { try run("clients.py", ["--server", Self.server]) }
 

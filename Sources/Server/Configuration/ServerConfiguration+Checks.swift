@@ -60,14 +60,10 @@ extension ServerConfiguration {
                 throw ConfigurationError("--discovery-endpoints must not contain empty endpoints")
             }
         }
-        if usesV3Discovery {
-            throw ConfigurationError(
-                "--discovery-token: bootstrap through another cluster is not available here; use --discovery-srv or --initial-cluster")
-        }
         if !values.text("discovery").isEmpty {
             throw ConfigurationError(
-                "--discovery: the v2 discovery service is not available here; use --discovery-srv or "
-                    + "--initial-cluster")
+                "--discovery: the v2 discovery service is not available here; use --discovery-token, "
+                    + "--discovery-srv or --initial-cluster")
         }
         if values.text("proxy") != "off" {
             throw ConfigurationError(

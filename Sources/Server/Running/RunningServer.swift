@@ -30,6 +30,7 @@ final class RunningServer {
     private var probe: PeerTransport?
     private let nobody = NobodyAtHome()
     private var joining: Joining?
+    private var discovery: Task<Void, Never>?
     private var member: Member?
     private var transport: PeerTransport?
     private var api: ClientAPI?
@@ -135,9 +136,15 @@ final class RunningServer {
             logger.info(
                 "server has been already initialized",
                 ["data-dir": .text(configuration.dataDirectory), "dir-type": "member"])
+            if !configuration.discovery.token.isEmpty {
+                logger.warn(
+                    "discovery token ignored since a cluster has already been initialized; valid logs are found",
+                    ["wal-dir": .text(configuration.walDirectory)])
+            }
             return open()
         }
-        return firstBoot(directory)
+        if configuration.discovery.token.isEmpty { return firstBoot(directory, configuration) }
+        return discover(directory)
     }
 
     private func announce() {
@@ -167,7 +174,7 @@ final class RunningServer {
     }
 
     /// Nothing is in the directory: what the flags say of the cluster counts now, and never again.
-    private func firstBoot(_ directory: BootDirectory) -> Bool {
+    private func firstBoot(_ directory: BootDirectory, _ configuration: ServerConfiguration) -> Bool {
         var configuration = configuration
         if !configuration.discovery.srvDomain.isEmpty {
             do throws(ServiceDiscovery.Failure) {
@@ -206,6 +213,44 @@ final class RunningServer {
                     self?.created(nil) { () throws(BootError) in try directory.create(joining: identity) }
                 }
             }
+        }
+        return true
+    }
+
+    /// Another cluster says who the members are; that may take as long as the others need to come.
+    private func discover(_ directory: BootDirectory) -> Bool {
+        var configuration = configuration
+        // The token stands for the cluster: ids follow from it.
+        configuration.initialClusterToken = configuration.discovery.token
+        let own = InitialCluster(
+            token: configuration.initialClusterToken,
+            members: [(configuration.name, configuration.advertisePeerURLs.map(\.description))], ownName: configuration.name)
+        let (logger, mailbox, found) = (logger, loop.mailbox, configuration)
+        let meeting: ClusterDiscovery
+        do throws(ClusterDiscovery.Failure) {
+            meeting = try ClusterDiscovery(
+                found.discovery, member: own.ids[0], name: found.name, urls: found.advertisePeerURLs
+            ) { message, fields, isProblem in
+                logger.log(isProblem ? .warn : .info, message, list: fields.map { ($0.0, .text($0.1)) })
+            }
+        } catch { return refuse("\(error)") }
+        let done = LoopBound<(Result<String, ClusterDiscovery.Failure>) -> Void> { [weak self] result in
+            guard let self, !isStopping else { return }
+            discovery = nil
+            var begun = false
+            switch result {
+            case .failure(let failure): begun = refuse("\(failure)")
+            case .success(let members):
+                var configuration = found
+                configuration.initialCluster = members
+                begun = firstBoot(directory, configuration)
+            }
+            if !begun { shutDown() }
+        }
+        discovery = Task {
+            let result: Result<String, ClusterDiscovery.Failure>
+            do throws(ClusterDiscovery.Failure) { result = .success(try await meeting.join()) } catch { result = .failure(error) }
+            mailbox.post { done.value(result) }
         }
         return true
     }
@@ -526,6 +571,7 @@ final class RunningServer {
     }
 
     private func finish() {
+        discovery?.cancel()
         probe?.stop()
         member?.stop()
         transport?.stop()
