@@ -102,6 +102,7 @@ let package = Package(
             [
                 "Foundations", "Wire", "JSON", "HTTP1", "GRPC", "Raft", "PeerWire", "MVCC", "State", "FileFormats", "Flags",
                 "Linux", "Telemetry", "TLSEngine", "Connections", "LMDBStore", "DiskLog", "Passwords", "PKI", "Systemd", "YAML",
+                "CoveyClient",
             ]),
         outer(
             "CoveyClient", "Client",

@@ -28,7 +28,7 @@ package enum ServerProgram {
             return 1
         case .refused(let notices):
             let logger = (try? LogSettings().open()) ?? .silent
-            for notice in notices { logger.log(min(notice.level, .error), notice.message, list: notice.fields) }
+            for notice in notices { logger.log(notice.level, notice.message, list: notice.fields) }
             return 1
         case .other("gateway", let words): return GatewayCommand.run(["gateway"] + words, calledAs: program)
         case .other(let name, _):
@@ -54,7 +54,14 @@ package enum ServerProgram {
         }
         for notice in notices { logger.log(notice.level, notice.message, list: notice.fields) }
         do throws(ConfigurationError) { try configuration.verifyStart() } catch {
-            logger.error("failed to start", ["error": .error(error)])
+            logger.warn("failed to start etcd", ["error": .error(error)])
+            logger.log(.fatal, "discovery failed", list: [("error", .error(error))])
+            return 1
+        }
+        if let side = configuration.sideWithoutValidity {
+            let error = "selfSignedCertValidity is invalid,it should be greater than 0"
+            logger.warn("cannot generate cert", ["error": .text(error)])
+            logger.log(.fatal, "failed to get \(side) self-signed certs", list: [("error", .text(error))])
             return 1
         }
         do throws(FailpointSyntax) {
@@ -68,7 +75,7 @@ package enum ServerProgram {
             logger.error("failed to start", ["error": .error(error)])
             return 1
         }
-        let running = RunningServer(configuration, loop, logger, arguments: words)
+        let running = RunningServer(configuration, loop, logger, arguments: CommandLine.arguments)
         guard running.start() else { return 1 }
         loop.run()
         if let signal = running.endedBySignal, getpid() != 1 { Process.endBy(signal) }

@@ -177,6 +177,11 @@ private func notices(_ outcome: ServerCommandLine.Outcome) -> [ServerCommandLine
         (["--cipher-suites", "BOGUS"], "unexpected TLS cipher suite \"BOGUS\""),
         (["--auth-token", "bogus"], "auth: invalid auth options"),
         (["--auth-token", "jwt"], "auth: invalid auth options"),
+        (["--auto-compaction-retention", "-1"], "error parsing CompactionRetention: time: missing unit in duration \"-1\""),
+        (
+            ["--enable-v2", "--v2-deprecation=write-only"],
+            "--enable-v2 and --v2-deprecation=write-only are mutually exclusive"
+        ),
         (["--auto-compaction-retention", "abc"], "error parsing CompactionRetention: time: invalid duration \"abc\""),
         (
             ["--listen-client-urls=https://127.0.0.1:29000", "--advertise-client-urls=https://127.0.0.1:29000"],
@@ -185,10 +190,6 @@ private func notices(_ outcome: ServerCommandLine.Outcome) -> [ServerCommandLine
         (
             ["--listen-client-http-urls=http://localhost:2379"],
             "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url http://localhost:2379"
-        ),
-        (
-            ["--auto-tls", "--self-signed-cert-validity=0"],
-            "selfSignedCertValidity is invalid,it should be greater than 0"
         ),
     ])
     func `at start are in etcd's words`(words: [String], message: String) throws {
@@ -214,14 +215,22 @@ private func notices(_ outcome: ServerCommandLine.Outcome) -> [ServerCommandLine
             ["--initial-cluster=default=http://127.0.0.2:2380"],
             "--initial-cluster has default=http://127.0.0.2:2380 but missing from "
                 + "--initial-advertise-peer-urls=http://localhost:2380 "
-                + "(\"http://localhost:2380\" resolves to other addresses than \"http://127.0.0.2:2380\")"
+                + "(\"http://127.0.0.1:2380\"(resolved from \"http://localhost:2380\") != "
+                + "\"http://127.0.0.2:2380\"(resolved from \"http://127.0.0.2:2380\"))"
+        ),
+        (
+            ["--initial-cluster=default=http://127.0.0.2:2380,default=http://127.0.0.3:2380"],
+            "--initial-cluster has default=http://127.0.0.2:2380,default=http://127.0.0.3:2380 but missing from "
+                + "--initial-advertise-peer-urls=http://localhost:2380 "
+                + "(len([\"http://localhost:2380\"]) != len([\"http://127.0.0.2:2380\" \"http://127.0.0.3:2380\"]))"
         ),
         (
             [
                 "--initial-advertise-peer-urls=http://localhost:2380,http://127.0.0.3:2381",
                 "--initial-cluster=default=http://localhost:2380",
             ],
-            "--initial-advertise-peer-urls has http://127.0.0.3:2381 but missing from --initial-cluster=default=http://localhost:2380"
+            "--initial-advertise-peer-urls has http://127.0.0.3:2381 but missing from "
+                + "--initial-cluster=default=http://127.0.0.3:2381,default=http://localhost:2380"
         ),
     ])
     func `at bootstrap are in etcd's words`(words: [String], message: String) throws {
@@ -230,6 +239,14 @@ private func notices(_ outcome: ServerCommandLine.Outcome) -> [ServerCommandLine
             try it.bootstrapCluster { $0.host == "localhost" ? ["127.0.0.1"] : nil }
         }
         #expect(failure?.description == message)
+    }
+
+    @Test func `certificates that would never be valid are not made`() throws {
+        let side = try #require(configuration(["--auto-tls", "--self-signed-cert-validity=0"])).sideWithoutValidity
+        #expect(side == "client")
+        let peer = try #require(configuration(["--peer-auto-tls", "--self-signed-cert-validity=0"])).sideWithoutValidity
+        #expect(peer == "peer")
+        #expect(try #require(configuration(["--self-signed-cert-validity=0"])).sideWithoutValidity == nil)
     }
 
     @Test func `a name and its address are the same peer`() throws {

@@ -350,4 +350,19 @@ struct HTTP1ResponseTests {
         #expect(target.query.map(\.name) == ["exclude", "exclude", "empty", "bare"])
         #expect(HTTPPercent.encode(Array("a b/c%".utf8), keeping: "/") == "a%20b/c%25")
     }
+
+    @Test(arguments: [
+        (0, "Thu, 01 Jan 1970 00:00:00 GMT"), (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (1_795_295_399, "Sat, 21 Nov 2026 21:09:59 GMT"), (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+        (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+    ])
+    func `a moment as HTTP writes it`(seconds: Int, text: String) { #expect(HTTPDate.text(seconds) == text) }
+
+    @Test(arguments: [
+        ("/", "/"), ("/health", "/health"), ("//health", "/health"), ("/v3/../health", "/health"), ("/v3//kv/", "/v3/kv/"),
+        ("/..", "/"), ("/a/./b/..", "/a"), ("/../../a", "/a"), ("/...", "/..."),
+    ])
+    func `a path without empty and dotted segments`(path: String, clean: String) {
+        #expect(HTTPTarget.cleaned(path) == clean)
+    }
 }

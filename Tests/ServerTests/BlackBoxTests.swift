@@ -36,6 +36,24 @@ struct BlackBoxTests {
         try run("differential.py", ["--a", Self.server, "--b", real + "/etcd", "--operations", count, "--seed", RealTools.seed])
     }
 
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `metrics and plain HTTP look like those of a real server`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        try run("surface.py", ["--server", Self.server, "--real", real])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `a server that cannot start says so in the words of a real one`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        try run("refusals.py", ["--server", Self.server, "--real", real])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `members of a new cluster find each other through another cluster`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        try run("discovery.py", ["--server", Self.server, "--real", real])
+    }
+
     @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `clients that others wrote work`() throws { try run("clients.py", ["--server", Self.server]) }
 

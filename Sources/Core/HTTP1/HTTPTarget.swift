@@ -22,6 +22,21 @@ package struct HTTPTarget: Equatable, Sendable {
         rawQuery = String(decoding: bytes[split...].dropFirst(), as: UTF8.self)
     }
 
+    /// A path without empty, `.` and `..` segments, the slash at the end kept: where etcd sends who asks for another one.
+    package static func cleaned(_ path: String) -> String {
+        var kept: [Substring] = []
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        for part in parts {
+            switch part {
+            case "", ".": continue
+            case "..": _ = kept.popLast()
+            default: kept.append(part)
+            }
+        }
+        let endsWithSlash = path.hasSuffix("/") && !kept.isEmpty
+        return "/" + kept.joined(separator: "/") + (endsWithSlash ? "/" : "")
+    }
+
     /// Names and values in order; pairs with a broken escape or a `;` are left out, as Go's servers do.
     package var query: [(name: String, value: String)] {
         rawQuery.utf8.split(separator: 0x26).compactMap { pair in

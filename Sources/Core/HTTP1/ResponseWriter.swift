@@ -5,10 +5,12 @@ import Foundations
 package enum ResponseWriter {
     /// Status line and headers, blank line included. With `length` nil the body follows in chunks.
     package static func head(
-        status: Int, headers: [(name: String, value: String)], length: Int?, close: Bool, into output: inout [UInt8]
+        status: Int, headers: [(name: String, value: String)], date: String, length: Int?, close: Bool,
+        into output: inout [UInt8]
     ) {
         var fields = HTTPFields()
         for (name, value) in headers { fields.append(name, value) }
+        fields.append("Date", date)
         if close { fields.append("Connection", "close") }
         let hasBody = status >= 200 && status != 204 && status != 304
         let framing: HTTPFraming = hasBody ? length.map { .length($0) } ?? .chunked : .none

@@ -42,6 +42,7 @@ extension KeyValueStore {
             left -= 1
             if isTombstone { tombstones.dropFirst() } else { superseded.dropFirst() }
             let latest = index.entries.latest(next.entry)
+            operations.compacted += 1
             if isTombstone && latest.revision == next.revision {
                 batch.deleteRevision(latest.revision, isTombstone: true)
                 index.remove(next.entry)

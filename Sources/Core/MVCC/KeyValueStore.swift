@@ -34,6 +34,8 @@ package struct OperationCounts: Sendable {
     package var deletes: UInt64 = 0
     /// Transactions of more than one operation.
     package var transactions: UInt64 = 0
+    /// Revisions that compactions deleted.
+    package var compacted: UInt64 = 0
 
     var sum: UInt64 { ranges + puts + deletes }
 }

@@ -33,6 +33,7 @@ package final class ClientAPI {
     package let server: GRPCServer
     package private(set) var unary: [String: Unary] = [:]
     package private(set) var streams: [String: Open] = [:]
+    package let clientVersions = ClientVersions()
     let hasher: any PasswordHasher
     let passwords = Worker(name: "passwords")
     let scans = Worker(name: "scans")
@@ -92,7 +93,9 @@ package final class ClientAPI {
         for (method, serve) in unary.sorted(by: { $0.key < $1.key }) {
             let isForLearners = ClientAPI.learnerMethods.contains(method)
             server.router.unary(method) { [unowned self] context, message in
-                let caller = context.hasNoMetadata && context.peer.commonName == nil ? .plain : Caller(context)
+                let hasMetadata = !context.hasNoMetadata
+                clientVersions.unary(context, hasMetadata: hasMetadata)
+                let caller = !hasMetadata && context.peer.commonName == nil ? .plain : Caller(context)
                 if isRestricted, let refusal = refusal(caller, method, message, isForLearners: isForLearners) {
                     return server.finish(context.call, refusal)
                 }
@@ -103,6 +106,7 @@ package final class ClientAPI {
         for (method, open) in streams.sorted(by: { $0.key < $1.key }) {
             let isForLearners = ClientAPI.learnerMethods.contains(method)
             server.router.stream(method) { [unowned self] context in
+                clientVersions.stream(context)
                 let caller = Caller(context)
                 let outlet = GRPCOutlet(server, context.call)
                 if isRestricted, !isForLearners { return RefusedStream(outlet, EtcdError.notSupportedForLearner) }

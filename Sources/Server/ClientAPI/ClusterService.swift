@@ -103,8 +103,18 @@ extension ClientAPI {
         do throws(GRPCStatus) {
             let change = Membership.Change.promote(id)
             try state.membership.check(change)
-            guard member.isInSync(id) == true else { throw EtcdError.learnerNotReady }
-            try propose(change, .body(done)) { [] }
+            guard member.isInSync(id) == true else {
+                member.families?.server.learnerPromoteFailures("LearnerNotReady").increment()
+                throw EtcdError.learnerNotReady
+            }
+            let promoted = member.families?.server.learnerPromoteSuccesses
+            try propose(
+                change,
+                .body { result in
+                    if case .success = result { promoted?.increment() }
+                    done(result)
+                }
+            ) { [] }
         } catch { done(.failure(error)) }
     }
 

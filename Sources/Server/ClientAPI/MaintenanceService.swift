@@ -4,8 +4,10 @@ import Connections
 import Foundations
 import GRPC
 import LMDBStore
+import Linux
 import MVCC
 import State
+import Telemetry
 import Wire
 
 extension ClientAPI {
@@ -36,14 +38,16 @@ extension ClientAPI {
         add("/etcdserverpb.Maintenance/Hash", HashRequest.self) {
             [unowned self] (caller, _, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
-            hash(0, reply) { [unowned self] result in
+            let times = member.families?.mvcc.hashDurationSeconds
+            hash(0, times, reply) { [unowned self] result in
                 HashResponse(header: header(), hash: result.hash).encoded()
             }
         }
         add("/etcdserverpb.Maintenance/HashKV", HashKVRequest.self) {
             [unowned self] (caller, request, reply) throws(GRPCStatus) in
             _ = try requireAdmin(caller)
-            hash(request.revision, reply) { [unowned self] result in
+            let times = member.families?.mvcc.hashRevDurationSeconds
+            hash(request.revision, times, reply) { [unowned self] result in
                 HashKVResponse(
                     header: header(), hash: result.hash, compactRevision: result.compactRevision,
                     hashRevision: result.revision
@@ -110,8 +114,12 @@ extension ClientAPI {
     }
 
     /// Hashes in slices between turns, so that a large store does not hold up others.
-    private func hash(_ revision: Int64, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
-        hash(revision) { [unowned self] result in member.respond(reply, result.map(done)) }
+    private func hash(_ revision: Int64, _ times: Histogram?, _ reply: Reply, _ done: @escaping (StoreHash) -> Bytes) {
+        let began = Linux.Clock.monotonic()
+        hash(revision) { [unowned self] result in
+            times?.observe(nanoseconds: Linux.Clock.monotonic() - began)
+            member.respond(reply, result.map(done))
+        }
     }
 
     func hash(_ revision: Int64, _ done: @escaping (Result<StoreHash, GRPCStatus>) -> Void) {

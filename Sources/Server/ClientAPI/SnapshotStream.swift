@@ -17,6 +17,7 @@ final class SnapshotStream: ServiceStream {
     private let outlet: any StreamOutlet
     private var producer: SnapshotProducer?
     private var hasStarted = false
+    private var startedAt: UInt64 = 0
     private var isOver = false
 
     init(_ api: ClientAPI, _ caller: Caller, _ outlet: any StreamOutlet) {
@@ -32,6 +33,7 @@ final class SnapshotStream: ServiceStream {
         api.member.whenStored { [weak self] in
             guard let self, !isOver else { return }
             producer = SnapshotProducer(api)
+            startedAt = Linux.Clock.monotonic()
             more()
         }
     }
@@ -64,6 +66,9 @@ final class SnapshotStream: ServiceStream {
     func halfClosed() {}
 
     func cancelled() {
+        if !isOver, startedAt > 0 {
+            api.member.families?.disk.backendSnapshotDurationSeconds.observe(nanoseconds: Linux.Clock.monotonic() - startedAt)
+        }
         isOver = true
         producer = nil
     }

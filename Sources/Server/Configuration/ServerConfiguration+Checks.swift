@@ -60,14 +60,10 @@ extension ServerConfiguration {
                 throw ConfigurationError("--discovery-endpoints must not contain empty endpoints")
             }
         }
-        if usesV3Discovery {
-            throw ConfigurationError(
-                "--discovery-token: bootstrap through another cluster is not available here; use --discovery-srv or --initial-cluster")
-        }
         if !values.text("discovery").isEmpty {
             throw ConfigurationError(
-                "--discovery: the v2 discovery service is not available here; use --discovery-srv or "
-                    + "--initial-cluster")
+                "--discovery: the v2 discovery service is not available here; use --discovery-token, "
+                    + "--discovery-srv or --initial-cluster")
         }
         if values.text("proxy") != "off" {
             throw ConfigurationError(
@@ -142,19 +138,22 @@ extension ServerConfiguration {
             throw ConfigurationError(
                 "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url \(url)")
         }
+        if wantsV2AndNot { throw ConfigurationError("--enable-v2 and --v2-deprecation=write-only are mutually exclusive") }
         guard AuthTokenOptions(authToken) != nil else { throw ConfigurationError("auth: invalid auth options") }
-        if selfSignedValidityYears == 0
-            && (clientTLS.selfSigned && clientTLS.isEmpty || peerTLS.selfSigned && peerTLS.isEmpty)
-        {
-            throw ConfigurationError("selfSignedCertValidity is invalid,it should be greater than 0")
-        }
+    }
+
+    /// Which side's certificates cannot be made because they would never be valid.
+    package var sideWithoutValidity: String? {
+        guard selfSignedValidityYears == 0 else { return nil }
+        if peerTLS.selfSigned && peerTLS.isEmpty { return "peer" }
+        return clientTLS.selfSigned && clientTLS.isEmpty ? "client" : nil
     }
 
     /// How much history auto-compaction keeps: nanoseconds or revisions, by mode. 0: off.
     package func retention() throws(ConfigurationError) -> Int64 {
         let text = autoCompaction.retentionText
         if text.isEmpty { return 0 }
-        if let number = Int64(text) {
+        if let number = Int64(text), number >= 0 {
             return autoCompaction.mode == .periodic ? number &* 3600 * GoDuration.second : number
         }
         do throws(GoDuration.ParseError) { return try GoDuration.parse(text) } catch {
@@ -183,27 +182,35 @@ extension ServerConfiguration {
     private func compare(own: [MemberURL], _ resolve: (MemberURL) -> [String]?) throws(ConfigurationError) {
         let advertised = advertisePeerURLs.sorted()
         if own == advertised { return }
-        func resolved(_ urls: [MemberURL]) -> [String] {
-            urls.flatMap { url in
-                url.isUnix
-                    ? [url.description] : (resolve(url) ?? [url.host]).map { "\(url.scheme)://\($0):\(url.port)" }
-            }.sorted()
+        func addresses(_ url: MemberURL) -> [String] {
+            url.isUnix ? [url.description] : (resolve(url) ?? [url.host]).map { "\(url.scheme)://\($0):\(url.port)" }
         }
+        func resolved(_ urls: [MemberURL]) -> [String] { urls.flatMap(addresses).sorted() }
         if resolved(own) == resolved(advertised) { return }
         let missing = own.filter { !advertised.contains($0) }
         let text = advertised.map(\.description).joined(separator: ",")
         if !missing.isEmpty {
             let entries = missing.map { "\(name)=\($0)" }.joined(separator: ",")
-            let detail =
-                "\(GoText.quote(advertised.first?.description ?? "")) resolves to other addresses than "
-                + GoText.quote(missing[0].description)
+            let detail = difference(advertised, own, addresses)
             throw ConfigurationError(
                 "--initial-cluster has \(entries) but missing from --initial-advertise-peer-urls=\(text) (\(detail))")
         }
         let extra = advertised.filter { !own.contains($0) }.map(\.description).joined(separator: ",")
-        let entries = own.map { "\(name)=\($0)" }.joined(separator: ",")
+        // What is advertised, under this member's name: so etcd says it, and so scripts look for it.
+        let entries = advertised.map { "\(name)=\($0)" }.joined(separator: ",")
         throw ConfigurationError(
             "--initial-advertise-peer-urls has \(extra) but missing from --initial-cluster=\(entries)")
+    }
+
+    /// Where two lists of URLs differ, first URL by first URL, with what names stand for.
+    private func difference(_ a: [MemberURL], _ b: [MemberURL], _ addresses: (MemberURL) -> [String]) -> String {
+        func list(_ urls: [MemberURL]) -> String { "[" + urls.map { GoText.quote($0.description) }.joined(separator: " ") + "]" }
+        guard a.count == b.count else { return "len(\(list(a))) != len(\(list(b)))" }
+        func shown(_ url: MemberURL) -> String {
+            "\(GoText.quote(addresses(url).first ?? url.description))(resolved from \(GoText.quote(url.description)))"
+        }
+        for (x, y) in zip(a, b) where addresses(x) != addresses(y) { return "\(shown(x)) != \(shown(y))" }
+        return "\(list(a)) != \(list(b))"
     }
 
     /// The advertised host where none was given and the listener takes every address: this machine's own.

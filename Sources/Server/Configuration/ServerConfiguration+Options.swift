@@ -67,6 +67,8 @@ extension ServerConfiguration {
         autoCompaction = AutoCompaction(mode: mode, retentionText: values.text("auto-compaction-retention"))
         discovery = ServerConfiguration.discovery(values, list("discovery-endpoints"))
         forceNewCluster = values.bool("force-new-cluster")
+        wantsV2AndNot =
+            values.bool("enable-v2") && values.isSet("v2-deprecation") && values.text("v2-deprecation") == "write-only"
 
         clientTLS = TLS(
             certFile: values.text("cert-file"), keyFile: values.text("key-file"),

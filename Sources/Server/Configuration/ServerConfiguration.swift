@@ -97,6 +97,8 @@ package struct ServerConfiguration: Sendable {
     package var autoCompaction: AutoCompaction
     package var discovery: Discovery
     package var forceNewCluster: Bool
+    /// The v2 API is asked for and ruled out.
+    package var wantsV2AndNot = false
 
     // Security
     package var clientTLS: TLS

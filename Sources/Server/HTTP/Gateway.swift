@@ -67,10 +67,13 @@ package final class Gateway {
         guard let serve = api.unary[method.path] else { unreachable("no service for \(method.path)") }
         let started = Linux.Clock.monotonic()
         let pending = PendingAnswer()
+        let count = GatewayCount(api, method, call)
+        count.received(message.count)
         if deadline > 0 {
             pending.timer = api.member.loop.schedule(after: deadline) { [weak self] in
                 guard let self, !pending.isDone else { return }
                 pending.isDone = true
+                count.ended(.deadlineExceeded)
                 fail(call, EtcdError.contextDeadlineExceeded, common)
             }
         }
@@ -81,11 +84,16 @@ package final class Gateway {
                 pending.isDone = true
                 if let timer = pending.timer { api.member.loop.cancel(timer) }
                 if deadline > 0, Linux.Clock.monotonic() - started > deadline {
+                    count.ended(.deadlineExceeded)
                     return fail(call, EtcdError.contextDeadlineExceeded, common)
                 }
                 switch result {
-                case .failure(let status): fail(call, status, common)
+                case .failure(let status):
+                    count.ended(status.code)
+                    fail(call, status, common)
                 case .success(let answer):
+                    count.sent(answer.count)
+                    count.ended(.ok)
                     var headers = common
                     headers.append(("Content-Type", "application/json"))
                     headers.append(("Grpc-Metadata-Content-Type", "application/grpc"))
@@ -150,6 +158,26 @@ extension Caller {
     }
 }
 
+/// Counts a call through the gateway as what it stands for.
+struct GatewayCount {
+    private let server: GRPCServer
+    private let route: Int32?
+    private let serial: UInt64
+    private let isStream: Bool
+
+    init(_ api: ClientAPI, _ method: MethodDescriptor, _ call: Call) {
+        server = api.server
+        serial = call.serial
+        isStream = api.streams[method.path] != nil
+        route = api.server.countLocalStart(method.path, serial: call.serial)
+        api.clientVersions.gateway(isStream: isStream)
+    }
+
+    func received(_ bytes: Int) { if let route { server.countLocalMessage(route, isStream: isStream, received: bytes) } }
+    func sent(_ bytes: Int) { if let route { server.countLocalMessage(route, isStream: isStream, sent: bytes) } }
+    func ended(_ code: GRPCCode) { if let route { server.countLocalEnd(route, serial: serial, code) } }
+}
+
 /// A stream method over HTTP: the body's objects are its messages, each answer a line.
 final class GatewayStream: StreamOutlet, CallObserver {
     private let api: ClientAPI
@@ -157,6 +185,7 @@ final class GatewayStream: StreamOutlet, CallObserver {
     private let call: Call
     private let common: [(name: String, value: String)]
     private var stream: (any ServiceStream)?
+    private var count: GatewayCount?
     private var hasHead = false
     private var isOver = false
 
@@ -183,9 +212,14 @@ final class GatewayStream: StreamOutlet, CallObserver {
         }
         api.server.observe(call, self)
         if messages.isEmpty && !method.clientStreams { messages = [[]] }
+        let count = GatewayCount(api, method, call)
+        self.count = count
         let stream = open(caller, self)
         self.stream = stream
-        for message in messages where !isOver { stream.message(message.rawSpan) }
+        for message in messages where !isOver {
+            count.received(message.count)
+            stream.message(message.rawSpan)
+        }
         if !isOver { stream.halfClosed() }
         if deadline > 0 && !isOver {
             api.member.loop.schedule(after: deadline) { [weak self] in
@@ -203,6 +237,7 @@ final class GatewayStream: StreamOutlet, CallObserver {
         var line = Bytes("{\"result\":".utf8)
         line.append(contentsOf: Gateway.json(message, method.response))
         line.append(contentsOf: "}\n".utf8)
+        count?.sent(message.count)
         sendHead(200)
         return api.server.sendPiece(call, line)
     }
@@ -219,6 +254,7 @@ final class GatewayStream: StreamOutlet, CallObserver {
     func finish(_ status: GRPCStatus) {
         guard !isOver else { return }
         isOver = true
+        count?.ended(status.code)
         if !status.isOK {
             sendHead(status.code.httpStatus())
             var writer = JSONWriter(escapesHTML: true)
@@ -254,6 +290,7 @@ final class GatewayStream: StreamOutlet, CallObserver {
     func cancelled(_ call: Call) {
         guard !isOver else { return }
         isOver = true
+        count?.ended(.cancelled)
         stream?.cancelled()
         stream = nil
     }

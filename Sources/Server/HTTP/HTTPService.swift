@@ -28,6 +28,8 @@ package final class HTTPService {
     private let settings: Settings
     /// The text of /metrics.
     package var metrics: () -> String = { "" }
+    /// Told the result of each check: of which page, which check, whether it passed.
+    package var checked: (_ type: String, _ check: String, _ ok: Bool) -> Void = { _, _, _ in }
     package private(set) var healthSuccesses: UInt64 = 0
     package private(set) var healthFailures: UInt64 = 0
 
@@ -47,9 +49,13 @@ package final class HTTPService {
         let common = crossOrigin(request)
         if request.method == "OPTIONS" { return respond(call, PlainResponse(200, [], ""), common) }
         let path = request.path
+        if path.hasPrefix("/"), case let clean = HTTPTarget.cleaned(path), clean != path {
+            let query = HTTPTarget(request.target).map { $0.rawQuery.isEmpty ? "" : "?" + $0.rawQuery } ?? ""
+            return respond(call, .moved(to: HTTPPercent.encode(clean.utf8, keeping: "/:@!$&'()*+,;=") + query, request.method), common)
+        }
         if settings.gateway {
             if Gateway.isGatewayPath(path) { return gateway.serve(request, call, peer, common) }
-            if path == "/v3" { return respond(call, PlainResponse(301, [("Location", "/v3/")], ""), common) }
+            if path == "/v3" { return respond(call, .moved(to: "/v3/", request.method), common) }
         }
         observability(request, path) { [unowned self] response in respond(call, response ?? .notFound, common) }
     }
@@ -73,14 +79,14 @@ package final class HTTPService {
         case "/health":
             guard request.method == "GET" else { return done(.methodNotAllowed()) }
             return health(request, done)
-        case "/livez": return checks(HealthCheck.live, request, done)
-        case "/readyz": return checks(HealthCheck.ready, request, done)
+        case "/livez": return checks("livez", HealthCheck.live, request, done)
+        case "/readyz": return checks("readyz", HealthCheck.ready, request, done)
         default:
             for (prefix, all) in [("/livez/", HealthCheck.live), ("/readyz/", HealthCheck.ready)] where path.hasPrefix(prefix) {
                 guard let check = HealthCheck(rawValue: String(path.dropFirst(prefix.count))), all.contains(check) else {
                     return done(nil)
                 }
-                return checks([check], request, done)
+                return checks(String(prefix.dropFirst().dropLast()), [check], request, done)
             }
             done(nil)
         }
@@ -103,12 +109,15 @@ package final class HTTPService {
         }
     }
 
-    private func checks(_ checks: [HealthCheck], _ request: HTTPRequest, _ done: @escaping (PlainResponse?) -> Void) {
+    private func checks(
+        _ type: String, _ checks: [HealthCheck], _ request: HTTPRequest, _ done: @escaping (PlainResponse?) -> Void
+    ) {
         guard request.method == "GET" else { return done(.methodNotAllowed()) }
         let excluded = request.queryValues("exclude")
         let left = checks.filter { !excluded.contains($0.rawValue) }
         let verbose = !request.queryValues("verbose").isEmpty
-        gather(linearizable: left.contains(.linearizableRead)) { facts in
+        gather(linearizable: left.contains(.linearizableRead)) { [unowned self] facts in
+            for check in left { checked(type, check.rawValue, check.failure(facts) == nil) }
             done(HealthCheck.response(left, facts, verbose: verbose))
         }
     }

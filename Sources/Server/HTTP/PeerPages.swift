@@ -4,6 +4,7 @@
 import Foundations
 import GRPC
 import JSON
+import Linux
 import State
 import Wire
 
@@ -51,7 +52,9 @@ extension ClientAPI {
     private func hashKV(_ body: Bytes, _ answer: @escaping (PeerPageAnswer) -> Void) {
         guard let object = try? JSONValue(parsing: body), let revision = object["revision"] == nil ? 0 : object["revision"]?.int64
         else { return answer(.error(400, "error unmarshalling request")) }
+        let began = Linux.Clock.monotonic()
         hash(revision) { [unowned self] result in
+            member.families?.mvcc.hashRevDurationSeconds.observe(nanoseconds: Linux.Clock.monotonic() - began)
             switch result {
             case .failure(let status):
                 let text = status.message.hasPrefix("etcdserver: ") ? String(status.message.dropFirst(12)) : status.message

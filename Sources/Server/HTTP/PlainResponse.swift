@@ -28,6 +28,14 @@ package struct PlainResponse: Equatable, Sendable {
 
     package static let notFound = text(404, "404 page not found\n")
 
+    package static func moved(to location: String, _ method: String) -> PlainResponse {
+        guard method == "GET" || method == "HEAD" else { return PlainResponse(301, [("Location", location)], "") }
+        let shown = location.map { ["&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&#34;", "'": "&#39;"][$0] ?? String($0) }
+        return PlainResponse(
+            301, [("Content-Type", "text/html; charset=utf-8"), ("Location", location)],
+            "<a href=\"\(shown.joined())\">Moved Permanently</a>.\n\n")
+    }
+
     package static func methodNotAllowed(_ allow: String? = "GET") -> PlainResponse {
         var response = text(405, "Method Not Allowed\n")
         if let allow { response.headers.insert(("Allow", allow), at: 0) }

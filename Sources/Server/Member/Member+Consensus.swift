@@ -52,6 +52,7 @@ extension Member {
 
     private func leadershipChanged(_ soft: SoftState) {
         state.raftTerm = raft.term
+        let hadLeader = metrics.leader != .none
         metrics.leader = soft.leader
         if soft.role != .leader {
             if leadsForSure { report("stopped leading", [("term", "\(raft.term)")]) }
@@ -61,7 +62,7 @@ extension Member {
         formerOffered = proposals.first?.started ?? loop.now &+ 1
         if soft.leader == .none {
             if leaderlessSince == 0 { leaderlessSince = loop.now }
-            if raft.term > 0 { report("lost leader", [("term", "\(raft.term)")]) }
+            if hadLeader { report("lost leader", [("term", "\(raft.term)")]) }
         } else {
             leaderlessSince = 0
             leaderSince = loop.now
@@ -103,7 +104,6 @@ extension Member {
         do throws(LogError) { try log.sync() } catch { return halt("\(error)") }
         let took = Linux.Clock.monotonic() - start
         lastSync = SyncTime(took: took, ended: start + took)
-        diskMetrics?.walFsyncDurationSeconds.observe(nanoseconds: took)
         noteSync(took)
         raft.persisted(through: ticket)
     }
@@ -164,6 +164,7 @@ extension Member {
 
     private func apply(_ entries: [Entry]) {
         guard let last = entries.last else { return }
+        applyTimes?.begin()
         for entry in entries {
             if entry.index <= state.appliedIndex {
                 // The store has it; consensus learns its own configuration from the list the store holds.
@@ -181,7 +182,8 @@ extension Member {
     private func apply(_ entry: Entry) {
         output.removeAll(keepingCapacity: output.capacity <= 1 << 20)
         let data = entry.data ?? []
-        var waiter = Member.requestID(of: data).flatMap { waiters.take($0) }
+        let request = Member.request(in: data)
+        var waiter = request.flatMap { waiters.take($0.id) }
         let applied = state.apply(
             index: entry.index, term: entry.term, data: data.rawSpan, isAwaited: waiter != nil, output: &output)
         metrics.applied += 1
@@ -194,11 +196,12 @@ extension Member {
         if applied.hasChanges, let watches { hub.notify(state.kv, watches) }
         perform(applied.effect, entry)
         checkQuota()
+        if !data.isEmpty { applyTimes?.applied(request?.kind ?? RequestKind.legacy, data, ok: !applied.hasFailed) }
     }
 
-    private static func requestID(of data: Bytes) -> UInt64? {
+    private static func request(in data: Bytes) -> (id: UInt64, kind: UInt32)? {
         guard !data.isEmpty, let view = try? InternalRaftRequestView(decoding: data.rawSpan) else { return nil }
-        return view.requestID
+        return (view.requestID, view.kindField)
     }
 
     private func answer(_ waiter: Waiter, _ applied: Applied) {
@@ -246,7 +249,9 @@ extension Member {
     private func perform(_ effect: Applied.Effect, _ entry: Entry) {
         switch effect {
         case .none: break
-        case .compactionScheduled: onCompacted(state.kv.compactedRevision)
+        case .compactionScheduled:
+            if compactionStarted == 0 { compactionStarted = Linux.Clock.monotonic() }
+            onCompacted(state.kv.compactedRevision)
         case .termBegan:
             askAgain()
             giveUpOnFormerLeaders()

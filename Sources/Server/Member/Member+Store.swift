@@ -13,10 +13,19 @@ import State
 import Wire
 
 extension Member {
-    /// How long commits take is shown by the metrics. The store may be another one since it was last asked for.
-    func watchCommits() {
-        guard let histogram = diskMetrics?.backendCommitDurationSeconds else { return }
-        store.observeCommits { histogram.observe(nanoseconds: $0) }
+    /// How long writes and commits take is shown by the metrics. The store may be another one since it was last asked for.
+    func watchDisk() {
+        guard let families else { return }
+        let (writes, syncs) = (families.disk.walWriteDurationSeconds, families.disk.walFsyncDurationSeconds)
+        log.observe(DiskLog.DiskTimes(write: { writes.observe(nanoseconds: $0) }, sync: { syncs.observe(nanoseconds: $0) }))
+        // A commit of LMDB is the writing of its pages and a sync: there is nothing to rebalance or to spill.
+        let (commits, pages) = (
+            families.disk.backendCommitDurationSeconds, families.debugging.diskBackendCommitWriteDurationSeconds
+        )
+        store.observeCommits {
+            commits.observe(nanoseconds: $0)
+            pages.observe(nanoseconds: $0)
+        }
     }
 
     func submitBatch(force: Bool) {
@@ -78,7 +87,7 @@ extension Member {
         let box = LoopBound<(Result<Int, StoreError>) -> Void> { [weak self] result in
             guard let self else { return }
             metrics.defragmentsUnderWay -= 1
-            diskMetrics?.backendDefragDurationSeconds.observe(nanoseconds: loop.now &- started)
+            families?.disk.backendDefragDurationSeconds.observe(nanoseconds: loop.now &- started)
             switch result {
             case .success(let bytes):
                 report(
@@ -124,10 +133,18 @@ extension Member {
         let confBytes = raft.confState.encoded
         let file = SnapFile(data: state.membership.snapshotDocument, index: index, term: state.appliedTerm, confState: confBytes)
         do throws(LogError) {
-            try directory.snap.save(file)
+            try save(file)
             try mark(LogSnapshot(index: index, term: state.appliedTerm, confState: confBytes))
         } catch { return halt("\(error)") }
         report("saved snapshot", [("snapshot-index", "\(index)")])
+    }
+
+    func save(_ file: SnapFile) throws(LogError) {
+        let times = try directory.snap.save(file)
+        guard let families else { return }
+        families.debugging.snapSaveMarshallingDurationSeconds.observe(nanoseconds: times.encoding)
+        families.snap.fsyncDurationSeconds.observe(nanoseconds: times.writing)
+        families.debugging.snapSaveTotalDurationSeconds.observe(nanoseconds: times.encoding + times.writing)
     }
 
     /// The log learns of a `.snap` file that is on the disk.
@@ -150,7 +167,26 @@ extension Member {
         guard state.kv.isCompacting else { return finishCompactions() }
         // Deletions become durable with their batch; a long queue of them would hold up puts.
         if submitted.count > 4 { return }
-        if !state.kv.compactionStep(budget: 2_000) { loop.turnAgain() } else { finishCompactions() }
+        let began = Linux.Clock.monotonic()
+        let isFinished = state.kv.compactionStep(budget: 2_000)
+        noteCompaction(began, isFinished: isFinished)
+        if !isFinished { loop.turnAgain() } else { finishCompactions() }
+    }
+
+    /// The index and the store forget in the same slices: one pause is both.
+    private func noteCompaction(_ began: UInt64, isFinished: Bool) {
+        let now = Linux.Clock.monotonic()
+        let pause = Double(now - began) / 1e6
+        families?.debugging.mvccIndexCompactionPauseDurationMilliseconds.observe(pause)
+        guard isFinished else {
+            families?.debugging.mvccDBCompactionPauseDurationMilliseconds.observe(pause)
+            return
+        }
+        // One that goes on after a restart began with this process.
+        let total = Double(now - (compactionStarted == 0 ? began : compactionStarted)) / 1e6
+        families?.debugging.mvccDBCompactionTotalDurationMilliseconds.observe(total)
+        compactionStarted = 0
+        metrics.lastCompaction = state.clock.unixTime
     }
 
     private func finishCompactions() {

@@ -17,6 +17,7 @@ import Linux
 import MVCC
 import Raft
 import State
+import Telemetry
 import Wire
 
 /// An image of the store and what it stands for, all read in one transaction.
@@ -27,8 +28,12 @@ final class StoreImage: DatabaseSource, @unchecked Sendable {
     let term: Term
     let conf: Raft.ConfState
     let document: Bytes
+    private let madeAt = Linux.Clock.monotonic()
+    private let times: Histogram?
 
-    init(_ store: LMDBStore) throws(StoreError) {
+    /// `times`: told how long the image was needed.
+    init(_ store: LMDBStore, times: Histogram?) throws(StoreError) {
+        self.times = times
         image = try store.snapshot(digest: false)
         let view = image.view
         var membership = Membership()
@@ -39,6 +44,8 @@ final class StoreImage: DatabaseSource, @unchecked Sendable {
         conf = Raft.ConfState(
             voters: membership.voters.map(\.id), learners: membership.members.filter(\.isLearner).map(\.id))
     }
+
+    deinit { times?.observe(nanoseconds: Linux.Clock.monotonic() - madeAt) }
 
     var byteCount: Int { image.imageBytes }
 
@@ -54,11 +61,11 @@ extension Member {
         report("sending database snapshot", [("remote-peer-id", "\(target)")])
         whenStored { [weak self] in
             guard let self, !isStopped else { return }
-            let store = store
+            let (store, times) = (store, families?.disk.backendSnapshotDurationSeconds)
             transfers.run(
                 loop,
                 { () -> Result<StoreImage, StoreError> in
-                    do throws(StoreError) { return .success(try StoreImage(store)) } catch { return .failure(error) }
+                    do throws(StoreError) { return .success(try StoreImage(store, times: times)) } catch { return .failure(error) }
                 },
                 { [weak self] result in self?.send(result, message) })
         }
@@ -122,7 +129,7 @@ extension Member {
         let conf = metadata.confState.encoded
         report("applying snapshot", [("incoming-leader-snapshot-index", "\(metadata.index)")])
         do throws(LogError) {
-            try directory.snap.save(
+            try save(
                 SnapFile(data: snapshot.data, index: metadata.index, term: metadata.term, confState: conf))
             try mark(LogSnapshot(index: metadata.index, term: metadata.term, confState: conf))
         } catch { return halt("\(error)") }
@@ -157,7 +164,7 @@ extension Member {
             try restored.adopt(snapshotDocument: snapshot.data, index: metadata.index, term: metadata.term)
         } catch { return halt("cannot restore the received snapshot: \(error)") }
         store = opened
-        watchCommits()
+        watchDisk()
         restored.kv.operations = state.kv.operations
         state = restored
         setClock()

@@ -103,12 +103,25 @@ package final class Member {
     /// What an operator should look at.
     package var warn: (String, [(String, String)]) -> Void = { _, _ in }
     package var metrics = MemberMetrics()
-    package var diskMetrics: DiskFamilies? { didSet { watchCommits() } }
+    /// Where times go; what is only counted is read from `metrics` when somebody looks.
+    package var families: ServerMetrics? {
+        didSet {
+            applyTimes = families.map { ApplyTimes($0.server.applyDurationSeconds) }
+            watchDisk()
+        }
+    }
+    var applyTimes: ApplyTimes?
     /// Proposals whose outcome somebody waits for.
+    package var writtenLogBytes: Int { log.writtenBytes }
     package var waitingProposals: Int { waiters.count }
     package internal(set) var isStopped = false
     /// Removed from the cluster, about to stop.
     private(set) var isExpelled = false
+
+    /// Monotonic.
+    private var lastTick: UInt64 = 0
+    /// When the compaction that is under way was accepted; 0: none is.
+    var compactionStarted: UInt64 = 0
 
     // Proposals
     var proposals: [Proposal] = []
@@ -158,7 +171,7 @@ package final class Member {
     var transferGrace: UInt64 = 0
     var transfersUnderWay = 0
     var receivedImage: (index: LogIndex, path: String)?
-    var isInstalling = false
+    package internal(set) var isInstalling = false
 
     init(opened: OpenedMember, loop: EventLoop, settings: Settings) {
         self.settings = settings
@@ -303,6 +316,9 @@ package final class Member {
     private func tick() {
         guard !isStopped else { return }
         setClock()
+        // Followers that hear nothing for long enough elect somebody else.
+        if raft.isLeader, !isAlone, lastTick > 0, loop.now &- lastTick > 2 * settings.heartbeat { metrics.lateHeartbeats += 1 }
+        lastTick = loop.now
         raft.tick()
         let now = loop.now
         for waiter in waiters.expire(now: now) {

@@ -12,4 +12,7 @@ package struct MemberMetrics {
     package var readIndexesFailed: UInt64 = 0
     package var slowReadIndexes: UInt64 = 0
     package var defragmentsUnderWay = 0
+    package var lateHeartbeats: UInt64 = 0
+    /// Unix seconds; 0 when there was none since the start.
+    package var lastCompaction: Int64 = 0
 }

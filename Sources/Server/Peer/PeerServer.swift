@@ -138,7 +138,9 @@ extension PeerTransport {
         case "/version":
             if allow("GET", request, call) { ask(.version, call, []) }
         case "/downgrade/enabled":
-            if allow("GET", request, call) { ask(.downgradeEnabled, call, clusterHeader) }
+            guard allow("GET", request, call) else { return nil }
+            // Where there is more than one voter the answer comes later: whoever takes the body holds the call.
+            return gather(call, max: PeerTransport.pageBytesMax) { [self] _ in ask(.downgradeEnabled, call, clusterHeader) }
         case "/members/hashkv":
             guard allow("GET", request, call) else { return nil }
             if let cluster = request.header("x-etcd-cluster-id"), !cluster.isEmpty, cluster != "\(identity.cluster)" {

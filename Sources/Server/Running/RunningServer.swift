@@ -30,6 +30,7 @@ final class RunningServer {
     private var probe: PeerTransport?
     private let nobody = NobodyAtHome()
     private var joining: Joining?
+    private var discovery: Task<Void, Never>?
     private var member: Member?
     private var transport: PeerTransport?
     private var api: ClientAPI?
@@ -81,7 +82,7 @@ final class RunningServer {
     private static let fullBelowBytes: UInt64 = 4 << 20
 
     private func refuse(_ reason: String) -> Bool {
-        let reason = withFullDisk(reason)
+        let reason = withFullDisk(SystemWords.asGo(reason))
         // In etcd's words, whatever it was: scripts wait for them. The error says what is wrong.
         logger.warn("failed to start etcd", ["error": .text(reason)])
         logger.log(.fatal, "discovery failed", list: [("error", .text(reason))])
@@ -110,12 +111,23 @@ final class RunningServer {
             let logger = logger
             tls = try ServerTLS(configuration) { text in logger.info("\(text)") }
             if let options = AuthTokenOptions(configuration.authToken), options.type == "jwt" {
-                signer = try JWTTokens(options.options)
-            } else if configuration.authToken == "simple" || configuration.authToken.isEmpty {
-                logger.warn("simple token is not cryptographically signed")
+                do throws(JWTTokens.Failure) { signer = try JWTTokens(options.options) } catch {
+                    logger.error("problem loading JWT options", ["error": .text(SystemWords.asGo("\(error)"))])
+                    return refuse("auth: invalid auth options")
+                }
             }
             directory = try BootDirectory(
                 configuration.dataDirectory, wal: configuration.walDirectory.isEmpty ? nil : configuration.walDirectory)
+        } catch let error as ServerTLS.Failure where error.isOfClients {
+            logger.log(.fatal, "listener failed", list: [("error", .text(SystemWords.asGo(error.description)))])
+            ServiceReport.failed(error.description)
+            exitCode = 1
+            return false
+        } catch let error as BootError {
+            if case .directory(.disk(let error)) = error, error.call == "mkdir" {
+                return refuse("cannot access data directory: \(error)")
+            }
+            return refuse("\(error)")
         } catch { return refuse("\(error)") }
         guard let directory else { return false }
         if let warning = directory.permissionWarning { logger.warn("\(warning)") }
@@ -124,9 +136,15 @@ final class RunningServer {
             logger.info(
                 "server has been already initialized",
                 ["data-dir": .text(configuration.dataDirectory), "dir-type": "member"])
+            if !configuration.discovery.token.isEmpty {
+                logger.warn(
+                    "discovery token ignored since a cluster has already been initialized; valid logs are found",
+                    ["wal-dir": .text(configuration.walDirectory)])
+            }
             return open()
         }
-        return firstBoot(directory)
+        if configuration.discovery.token.isEmpty { return firstBoot(directory, configuration) }
+        return discover(directory)
     }
 
     private func announce() {
@@ -156,7 +174,7 @@ final class RunningServer {
     }
 
     /// Nothing is in the directory: what the flags say of the cluster counts now, and never again.
-    private func firstBoot(_ directory: BootDirectory) -> Bool {
+    private func firstBoot(_ directory: BootDirectory, _ configuration: ServerConfiguration) -> Bool {
         var configuration = configuration
         if !configuration.discovery.srvDomain.isEmpty {
             do throws(ServiceDiscovery.Failure) {
@@ -167,7 +185,10 @@ final class RunningServer {
         let cluster: Flags.InitialCluster
         do throws(ConfigurationError) {
             cluster = try configuration.bootstrapCluster { url in
-                (try? SocketAddress.resolve(host: url.host, port: url.port)).map { $0.map(\.description).sorted() }
+                // Hosts, without the port each is shown with.
+                (try? SocketAddress.resolve(host: url.host, port: url.port)).map { addresses in
+                    addresses.map { String($0.description.dropLast("\(url.port)".count + 1)) }.sorted()
+                }
             }
         } catch { return refuse(error.description) }
         let probe = PeerTransport(
@@ -192,6 +213,44 @@ final class RunningServer {
                     self?.created(nil) { () throws(BootError) in try directory.create(joining: identity) }
                 }
             }
+        }
+        return true
+    }
+
+    /// Another cluster says who the members are; that may take as long as the others need to come.
+    private func discover(_ directory: BootDirectory) -> Bool {
+        var configuration = configuration
+        // The token stands for the cluster: ids follow from it.
+        configuration.initialClusterToken = configuration.discovery.token
+        let own = InitialCluster(
+            token: configuration.initialClusterToken,
+            members: [(configuration.name, configuration.advertisePeerURLs.map(\.description))], ownName: configuration.name)
+        let (logger, mailbox, found) = (logger, loop.mailbox, configuration)
+        let meeting: ClusterDiscovery
+        do throws(ClusterDiscovery.Failure) {
+            meeting = try ClusterDiscovery(
+                found.discovery, member: own.ids[0], name: found.name, urls: found.advertisePeerURLs
+            ) { message, fields, isProblem in
+                logger.log(isProblem ? .warn : .info, message, list: fields.map { ($0.0, .text($0.1)) })
+            }
+        } catch { return refuse("\(error)") }
+        let done = LoopBound<(Result<String, ClusterDiscovery.Failure>) -> Void> { [weak self] result in
+            guard let self, !isStopping else { return }
+            discovery = nil
+            var begun = false
+            switch result {
+            case .failure(let failure): begun = refuse("\(failure)")
+            case .success(let members):
+                var configuration = found
+                configuration.initialCluster = members
+                begun = firstBoot(directory, configuration)
+            }
+            if !begun { shutDown() }
+        }
+        discovery = Task {
+            let result: Result<String, ClusterDiscovery.Failure>
+            do throws(ClusterDiscovery.Failure) { result = .success(try await meeting.join()) } catch { result = .failure(error) }
+            mailbox.post { done.value(result) }
         }
         return true
     }
@@ -224,6 +283,7 @@ final class RunningServer {
     private func open() -> Bool {
         guard let directory else { return false }
         let hasher = Bcrypt(cost: configuration.bcryptCost)
+        if signer == nil { logger.warn("simple token is not cryptographically signed") }
         let settings = memberSettings()
         let configuration = configuration
         let member: Member
@@ -306,6 +366,7 @@ final class RunningServer {
         settings.peerURLs = configuration.advertisePeerURLs.map(\.description)
         settings.snapshotDirectory = directory?.snapshotDirectory ?? ""
         settings.electionTimeout = configuration.electionMilliseconds * 1_000_000
+        settings.metrics = feed?.metrics.network
         settings.skipsAddressCheck = configuration.peerTLS.skipsClientSANVerification
         return settings
     }
@@ -342,6 +403,7 @@ final class RunningServer {
         let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys))
         self.feed = feed
         http.metrics = { [unowned feed] in feed.page() }
+        http.checked = { [unowned feed] in feed.checked($0, $1, $2) }
         feed.healthChecks = { [unowned http] in (http.healthSuccesses, http.healthFailures) }
         let version = ClusterVersionDuty(member) { [weak self] in self?.log($0, $1) }
         duties.append(version)
@@ -509,6 +571,7 @@ final class RunningServer {
     }
 
     private func finish() {
+        discovery?.cancel()
         probe?.stop()
         member?.stop()
         transport?.stop()

@@ -12,14 +12,19 @@ struct ServerTLS {
     var peers: TLSContext?
     var toPeers: TLSContext?
 
-    struct Failure: Error, CustomStringConvertible { var description: String }
+    struct Failure: Error, CustomStringConvertible {
+        var description: String
+        /// What clients would be shown, not what members are.
+        var isOfClients = false
+    }
 
     init(_ configuration: ServerConfiguration, report: @escaping @Sendable (String) -> Void) throws(Failure) {
         do {
-            let client = try ServerTLS.files(configuration, configuration.clientTLS, isPeer: false)
-            let peer = try ServerTLS.files(configuration, configuration.peerTLS, isPeer: true)
-            if let client { clients = try TLSContext(client) { report("client certificates: \($0)") } }
-            if let peer {
+            do {
+                let client = try ServerTLS.files(configuration, configuration.clientTLS, isPeer: false)
+                if let client { clients = try TLSContext(client) { report("client certificates: \($0)") } }
+            } catch { throw Failure(description: "\(error)", isOfClients: true) }
+            if let peer = try ServerTLS.files(configuration, configuration.peerTLS, isPeer: true) {
                 peers = try TLSContext(peer) { report("peer certificates: \($0)") }
                 var dialling = TLSConfiguration.client(
                     trustedCA: configuration.peerTLS.trustedCAFile.isEmpty ? nil : configuration.peerTLS.trustedCAFile,

@@ -72,6 +72,11 @@ package struct CallContext {
         session?.withStream(Int(call.slot)) { $0.hasMetadata ? $0.field(name) : nil }
     }
 
+    /// The same without taking the value out.
+    package func hasMetadata(_ name: StaticString, _ value: [UInt8]) -> Bool {
+        session?.withStream(Int(call.slot)) { $0.hasMetadata && $0.hasField(name, value) } ?? false
+    }
+
     package func metadataText(_ name: StaticString) -> String? {
         metadata(name).map { String(decoding: $0, as: UTF8.self) }
     }

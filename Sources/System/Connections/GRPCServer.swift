@@ -44,8 +44,11 @@ package final class GRPCServer {
     package struct CallCounts: Sendable {
         package var started: UInt64 = 0
         package var succeeded: UInt64 = 0
+        /// Messages of streams; a unary call has one each way.
+        package var streamReceived: UInt64 = 0
+        package var streamSent: UInt64 = 0
     }
-    package private(set) var callCounts: [CallCounts] = []
+    package internal(set) var callCounts: [CallCounts] = []
     /// Of gRPC messages, without their framing.
     package internal(set) var receivedBytes: UInt64 = 0
     package internal(set) var sentBytes: UInt64 = 0
@@ -70,6 +73,8 @@ package final class GRPCServer {
     private var ticker: TimerID?
     private var unfinishedBytes = 0
     private var connectionsSeen: UInt64 = 0
+    private var dateSecond = -1
+    private var dateText = ""
     package private(set) var isDraining = false
     package private(set) var connectionCount = 0
 
@@ -117,6 +122,31 @@ package final class GRPCServer {
     func noteEnd(_ method: Int32, _ serial: UInt64) {
         guard let observeDuration, let start = starts.removeValue(forKey: serial) else { return }
         observeDuration(method, Clock.monotonic() - start)
+    }
+
+    // MARK: Calls that come another way
+
+    /// Counts a call that did not come over gRPC but is served as one. Nil for a method that is not there.
+    package func countLocalStart(_ method: String, serial: UInt64) -> Int32? {
+        guard let route = router.find(Array(method.utf8).rawSpan) else { return nil }
+        countStart(route)
+        noteStart(serial)
+        return route
+    }
+
+    package func countLocalMessage(_ method: Int32, isStream: Bool, received bytes: Int) {
+        receivedBytes &+= UInt64(bytes)
+        if isStream { callCounts[Int(method)].streamReceived &+= 1 }
+    }
+
+    package func countLocalMessage(_ method: Int32, isStream: Bool, sent bytes: Int) {
+        sentBytes &+= UInt64(bytes)
+        if isStream { callCounts[Int(method)].streamSent &+= 1 }
+    }
+
+    package func countLocalEnd(_ method: Int32, serial: UInt64, _ code: GRPCCode) {
+        if code == .ok { countSuccess(method) } else { observeFailure?(method, code) }
+        noteEnd(method, serial)
     }
 
     private func growCounts(_ method: Int) {
@@ -301,6 +331,16 @@ package final class GRPCServer {
     }
 
     // MARK: Plain HTTP
+
+    /// For the Date field: made once a second.
+    var date: String {
+        let second = Int(Clock.wall() / 1_000_000_000)
+        if second != dateSecond {
+            dateSecond = second
+            dateText = HTTPDate.text(second)
+        }
+        return dateText
+    }
 
     package func respond(_ call: Call, status: Int, headers: [(name: String, value: String)], body: [UInt8]) {
         guard let connection = connections[Int(call.connection)] else { return }

@@ -160,7 +160,7 @@ final class HTTP1Exchange {
         }
         start(request)
         let call = Call(connection: connection.index, slot: 0, serial: current)
-        answerEnds = head.framing != .none
+        answerEnds = head.framing != .none && head.framing != .length(0)
         receiver = choose(request, call, connection.peer)
         answerEnds = false
         if current == 0 {
@@ -210,9 +210,8 @@ final class HTTP1Exchange {
         }
         let body = Array("\(error.status) \(HTTPStatus.reason(error.status)): \(error)".utf8)
         ResponseWriter.head(
-            status: error.status, headers: [("Content-Type", "text/plain; charset=utf-8")], length: body.count,
-            close: true,
-            into: &output)
+            status: error.status, headers: [("Content-Type", "text/plain; charset=utf-8")], date: connection.server.date,
+            length: body.count, close: true, into: &output)
         output.append(contentsOf: body)
         isOver = true
         dropReceiver()
@@ -224,14 +223,16 @@ final class HTTP1Exchange {
         guard isCurrent(call) else { return }
         if receiver != nil && isInMessage || answerEnds { keepsConnection = false }
         ResponseWriter.head(
-            status: status, headers: headers, length: body.count, close: !keepsConnection, into: &output)
+            status: status, headers: headers, date: connection.server.date, length: body.count, close: !keepsConnection,
+            into: &output)
         if !isHead { output.append(contentsOf: body) }
         done()
     }
 
     func startPieces(_ call: Call, status: Int, headers: [(name: String, value: String)]) {
         guard isCurrent(call) else { return }
-        ResponseWriter.head(status: status, headers: headers, length: nil, close: !keepsConnection, into: &output)
+        ResponseWriter.head(
+            status: status, headers: headers, date: connection.server.date, length: nil, close: !keepsConnection, into: &output)
         chunked = true
     }
 

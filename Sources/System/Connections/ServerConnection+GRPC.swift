@@ -185,6 +185,7 @@ extension ServerConnection: ServerSessionOwner {
             let call = Call(connection: index, slot: Int32(slot), serial: serial)
             handler(CallContext(call: call, peer: peer, deadline: deadline, session: session), message)
         case .stream:
+            server.callCounts[Int(route)].streamReceived &+= 1
             session.withStream(slot) { $0.objects?.handler }?.message(message)
         }
     }
@@ -289,6 +290,7 @@ extension ServerConnection: ServerSessionOwner {
             GRPCFraming.setLength(headerAt: start, in: &stream.outbound)
             server.sentBytes &+= UInt64(stream.outbound.count - start - GRPCFraming.headerSize)
             if stream.queuedBytes > server.limits.highWater { stream.wantsRoom = true }
+            if stream.route >= 0 { server.callCounts[Int(stream.route)].streamSent &+= 1 }
             return false
         }
         if isOver { return }
@@ -462,7 +464,7 @@ extension ServerConnection: ServerSessionOwner {
         case .http2(let session):
             let slot = Int(call.slot)
             guard session.isCurrent(slot, call.serial), session.withStream(slot, { $0.trailers == nil }) else { return }
-            let fields = [(":status", String(status)), ("content-length", String(body.count))]
+            let fields = [(":status", String(status)), ("date", server.date), ("content-length", String(body.count))]
             let isHead = session.withStream(slot) { $0.method.elementsEqual("HEAD".utf8) }
             session.withStream(slot) { stream in
                 if !isHead { stream.outbound.append(contentsOf: body) }
@@ -480,7 +482,7 @@ extension ServerConnection: ServerSessionOwner {
         case .http1(let exchange): exchange.startPieces(call, status: status, headers: headers)
         case .http2(let session):
             guard session.isCurrent(Int(call.slot), call.serial) else { return }
-            session.respond(Int(call.slot), head: .fields([(":status", String(status))] + lowerCased(headers)))
+            session.respond(Int(call.slot), head: .fields([(":status", String(status)), ("date", server.date)] + lowerCased(headers)))
         case .unknown: break
         }
         server.markDirty(self)

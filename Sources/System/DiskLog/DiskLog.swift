@@ -44,6 +44,9 @@ package final class DiskLog {
     private var segmentUsed: Int
     private var spareAsked = false
 
+    /// Handed to the disk since the log was opened.
+    package private(set) var writtenBytes = 0
+
     private var buffer: Bytes = []
     private var bufferOpens: SegmentName?
     /// True when the buffer holds what must be durable before anything is said about it.
@@ -256,6 +259,19 @@ package final class DiskLog {
         }
     }
 
+    /// Where the times of writes and syncs go, inline ones and those of the log's thread.
+    package struct DiskTimes: Sendable {
+        package var write: @Sendable (_ nanoseconds: UInt64) -> Void
+        package var sync: @Sendable (_ nanoseconds: UInt64) -> Void
+
+        package init(write: @escaping @Sendable (UInt64) -> Void, sync: @escaping @Sendable (UInt64) -> Void) {
+            self.write = write
+            self.sync = sync
+        }
+    }
+
+    package func observe(_ times: DiskTimes) { shared.writer.withLock { $0.observer = times } }
+
     /// The error that stopped the log, if one did.
     package var failure: LogError? { shared.failure }
 
@@ -302,6 +318,7 @@ package final class DiskLog {
             spareAsked = false
         }
         segmentUsed += chunk.bytes.count
+        writtenBytes += chunk.bytes.count
         if !spareAsked, segmentUsed >= options.segmentBytes / 2 {
             spareAsked = true
             shared.queue.push(.prepareSpare)

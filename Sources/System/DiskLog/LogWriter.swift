@@ -29,6 +29,8 @@ struct LogWriter: ~Copyable {
     private var file: DiskFile
     private(set) var position: Int
     private(set) var failure: LogError?
+    /// Told how long each write and each sync took, in nanoseconds.
+    var observer: DiskLog.DiskTimes?
 
     init(_ directory: String, _ options: LogOptions, _ spares: SpareSegments, file: consuming DiskFile, position: Int) {
         self.directory = directory
@@ -71,6 +73,8 @@ struct LogWriter: ~Copyable {
     }
 
     private mutating func append(_ bytes: Bytes, from start: Int) throws(DiskError) {
+        let began = Clock.monotonic()
+        defer { observer?.write(Clock.monotonic() - began) }
         do { try file.write(bytes, start..<bytes.count, at: position, .logWrite) } catch {
             // A disk tears at sectors, a short write anywhere; without this the half record would read as damage. None
             // of it was acknowledged. If it fails too, the error that is reported stays the first one.
@@ -82,7 +86,9 @@ struct LogWriter: ~Copyable {
     }
 
     private func sync() throws(DiskError) {
+        let began = Clock.monotonic()
         try file.syncData(.logSync)
+        observer?.sync(Clock.monotonic() - began)
         if case .fail(let errno) = Failpoint.logSynced.hit() { throw DiskError("fdatasync", file.path, errno) }
     }
 
@@ -93,8 +99,12 @@ struct LogWriter: ~Copyable {
         let path = directory + "/" + name.description
         let temporary = try spares.take()
         let next = try DiskFile(opening: temporary, O_RDWR)
+        let began = Clock.monotonic()
         try next.write(bytes, bytes.indices, at: 0, .logWrite)
+        let written = Clock.monotonic()
         try next.syncData(.logSync)
+        observer?.write(written - began)
+        observer?.sync(Clock.monotonic() - written)
         try file.truncate(to: position)
         try Disk.rename(temporary, to: path, .logCutRename)
         try Disk.syncDirectory(directory)

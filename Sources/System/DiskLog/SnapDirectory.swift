@@ -12,11 +12,16 @@ package struct SnapDirectory: Sendable {
 
     package init(_ path: String) { self.path = path }
 
-    /// The file is on the disk when this returns; only then may the log refer to it.
-    package func save(_ snapshot: SnapFile) throws(LogError) {
+    /// The file is on the disk when this returns; only then may the log refer to it. How long it took, in nanoseconds.
+    @discardableResult
+    package func save(_ snapshot: SnapFile) throws(LogError) -> (encoding: UInt64, writing: UInt64) {
+        let began = Clock.monotonic()
+        let bytes = snapshot.encoded()
+        let encoded = Clock.monotonic()
         try disk { () throws(DiskError) in
-            try Disk.replace(path + "/\(snapshot.name)", with: snapshot.encoded(), .snapSave, .snapRename)
+            try Disk.replace(path + "/\(snapshot.name)", with: bytes, .snapSave, .snapRename)
         }
+        return (encoded - began, Clock.monotonic() - encoded)
     }
 
     /// Names, newest first.

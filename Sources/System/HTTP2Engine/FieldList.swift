@@ -41,6 +41,19 @@ package struct FieldList: Sendable {
         return nil
     }
 
+    /// Whether the first value of the field is this one; false when there is none.
+    package func has(_ name: StaticString, _ value: [UInt8]) -> Bool {
+        var at = 0
+        while at < bytes.count {
+            let (key, range) = ranges(at)
+            if key.count == name.utf8CodeUnitCount, name.withUTF8Buffer({ unsafe $0.elementsEqual(bytes[key]) }) {
+                return bytes[range].elementsEqual(value)
+            }
+            at = range.upperBound
+        }
+        return false
+    }
+
     package func forEach(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Void) {
         var at = 0
         while at < bytes.count {

@@ -86,6 +86,8 @@ package struct ServerStream {
     /// The value of a request field, by lower-case name.
     package func field(_ name: StaticString) -> [UInt8]? { head[name] }
 
+    package func hasField(_ name: StaticString, _ value: [UInt8]) -> Bool { head.has(name, value) }
+
     /// All fields but the pseudo-headers.
     package func forEachField(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Void) {
         head.forEach { name, value in

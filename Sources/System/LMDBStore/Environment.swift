@@ -81,6 +81,9 @@ package struct StoreOptions: Sendable {
         unsafe mdb_env_close(handle)
     }
 
+    /// Read transactions under way.
+    var openReads: Int { gate.withLock { $0.states.count } }
+
     // MARK: Opening
 
     /// An empty file would be taken for a new store and overwritten.

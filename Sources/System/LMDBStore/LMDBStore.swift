@@ -84,6 +84,7 @@ package final class LMDBStore: OrderedStore, Sendable {
     package var committedBatch: UInt64 { committer.committed.load(ordering: .acquiring) }
     /// Never less than what is used, whatever the file system compresses.
     package var allocatedBytes: Int { max(committer.allocated.load(ordering: .relaxed), usedBytes) }
+    package var openReads: Int { committer.environment.openReads }
     package var usedBytes: Int { committer.used.load(ordering: .relaxed) }
 
     /// More waits than is healthy: stop applying until completions come.

@@ -74,6 +74,13 @@ extension Atomic where Value == UInt64 {
         sum.addDouble(value)
     }
 
+    /// Takes over what somebody else counted: not cumulative, one for each bound and one for what is above.
+    package func set(_ counts: [UInt64], sum: Double) {
+        invariant(counts.count == bounds.count + 1, "\(counts.count) counts for \(bounds.count) bounds")
+        for i in counts.indices { unsafe buckets[i].store(counts[i], ordering: .relaxed) }
+        self.sum.store(sum.bitPattern, ordering: .relaxed)
+    }
+
     /// A time span for a family in seconds.
     package func observe(nanoseconds: UInt64) { observe(Double(nanoseconds) / 1e9) }
 

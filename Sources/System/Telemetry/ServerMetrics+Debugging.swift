@@ -27,19 +27,11 @@ package struct DebuggingFamilies: Sendable {
     package let mvccWatcherTotal: Gauge
     package let serverAlarms: Labelled<Gauge>
     package let serverLeaseExpiredTotal: Counter
-    package let serverWatchSendLoopControlStreamDurationSeconds: Histogram
-    package let serverWatchSendLoopProgressDurationSeconds: Histogram
-    package let serverWatchSendLoopWatchStreamDurationPerEventSeconds: Histogram
-    package let serverWatchSendLoopWatchStreamDurationSeconds: Histogram
     package let snapSaveMarshallingDurationSeconds: Histogram
     package let snapSaveTotalDurationSeconds: Histogram
     package let storeExpiresTotal: Counter
-    package let storeReadsFailedTotal: Labelled<Counter>
-    package let storeReadsTotal: Labelled<Counter>
     package let storeWatchRequestsTotal: Counter
     package let storeWatchers: Gauge
-    package let storeWritesFailedTotal: Labelled<Counter>
-    package let storeWritesTotal: Labelled<Counter>
 
     init(_ registry: MetricsRegistry) {
         authRevision = registry.gauge("etcd_debugging_auth_revision", "The current revision of auth store")
@@ -90,22 +82,6 @@ package struct DebuggingFamilies: Sendable {
             ["server_id", "alarm_type"])
         serverLeaseExpiredTotal = registry.counter(
             "etcd_debugging_server_lease_expired_total", "Count of expired leases")
-        serverWatchSendLoopControlStreamDurationSeconds = registry.histogram(
-            "etcd_debugging_server_watch_send_loop_control_stream_duration_seconds",
-            "The total duration in seconds of running through the send loop control stream response",
-            Histogram.exponential(0.001, 2, 14))
-        serverWatchSendLoopProgressDurationSeconds = registry.histogram(
-            "etcd_debugging_server_watch_send_loop_progress_duration_seconds",
-            "The total duration in seconds of running through the progress loop control stream response",
-            Histogram.exponential(0.001, 2, 14))
-        serverWatchSendLoopWatchStreamDurationPerEventSeconds = registry.histogram(
-            "etcd_debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds",
-            "The average duration in seconds of running through the send loop watch stream response, per event",
-            Histogram.exponential(0.001, 2, 14))
-        serverWatchSendLoopWatchStreamDurationSeconds = registry.histogram(
-            "etcd_debugging_server_watch_send_loop_watch_stream_duration_seconds",
-            "The total duration in seconds of running through the send loop watch stream response all events",
-            Histogram.exponential(0.001, 2, 14))
         snapSaveMarshallingDurationSeconds = registry.histogram(
             "etcd_debugging_snap_save_marshalling_duration_seconds",
             "The marshalling cost distributions of save called by snapshot", Histogram.exponential(0.001, 2, 14))
@@ -113,20 +89,8 @@ package struct DebuggingFamilies: Sendable {
             "etcd_debugging_snap_save_total_duration_seconds",
             "The total latency distributions of save called by snapshot", Histogram.exponential(0.001, 2, 14))
         storeExpiresTotal = registry.counter("etcd_debugging_store_expires_total", "Count of expired keys")
-        storeReadsFailedTotal = registry.counters(
-            "etcd_debugging_store_reads_failed_total",
-            "Failed read actions by (get/getRecursive), local to this member", ["action"])
-        storeReadsTotal = registry.counters(
-            "etcd_debugging_store_reads_total", "Count of reads action by (get/getRecursive), local to this member",
-            ["action"])
         storeWatchRequestsTotal = registry.counter(
             "etcd_debugging_store_watch_requests_total", "Count of incoming watch requests (new or reestablished)")
         storeWatchers = registry.gauge("etcd_debugging_store_watchers", "Count of currently active watchers")
-        storeWritesFailedTotal = registry.counters(
-            "etcd_debugging_store_writes_failed_total",
-            "Failed write actions (e.g. set/compareAndDelete), seen by this member", ["action"])
-        storeWritesTotal = registry.counters(
-            "etcd_debugging_store_writes_total", "Count of writes (e.g. set/compareAndDelete) seen by this member",
-            ["action"])
     }
 }

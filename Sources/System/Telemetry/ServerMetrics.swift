@@ -68,9 +68,7 @@ package struct ServerFamilies: Sendable {
     package let proposalsFailedTotal: Counter
     package let proposalsPending: Gauge
     package let quotaBackendBytes: Gauge
-    package let rangeDurationSeconds: Labelled<Histogram>
     package let readIndexesFailedTotal: Counter
-    package let requestDurationSeconds: Labelled<Histogram>
     package let slowApplyTotal: Counter
     package let slowReadIndexesTotal: Counter
     package let snapshotApplyInProgressTotal: Gauge
@@ -122,15 +120,8 @@ package struct ServerFamilies: Sendable {
         quotaBackendBytes = registry.gauge(
             "etcd_server_quota_backend_bytes",
             "Effective backend quota; 2147483648 when unset; negative values as configured")
-        rangeDurationSeconds = registry.histograms(
-            "etcd_server_range_duration_seconds", "Latency of txn.Range", ["success"],
-            Histogram.exponential(0.0001, 2, 20))
         readIndexesFailedTotal = registry.counter(
             "etcd_server_read_indexes_failed_total", "Count of failed read indexes seen")
-        requestDurationSeconds = registry.histograms(
-            "etcd_server_request_duration_seconds",
-            "Response latency distribution in seconds for each type (ReadonlyTxn, Range, and the v3 op names above)",
-            ["type", "success"], Histogram.exponential(0.001, 2, 14))
         slowApplyTotal = registry.counter(
             "etcd_server_slow_apply_total", "Count of slow apply requests (likely overloaded from slow disk)")
         slowReadIndexesTotal = registry.counter(

@@ -43,6 +43,8 @@ package struct Applied: Equatable {
         self.effect = effect
         self.hasChanges = hasChanges
     }
+
+    package var hasFailed: Bool { if case .failed = outcome { true } else { false } }
 }
 
 /// Committed entries that a member cannot follow. They are facts about the cluster, not mistakes of the program: the

@@ -80,6 +80,17 @@ package struct Lessor {
         package var granted: UInt64 = 0
         package var revoked: UInt64 = 0
         package var renewed: UInt64 = 0
+        /// Of the leases granted, by the power of two that their time to live does not exceed: 1, 2, 4... seconds; the last
+        /// is for all above.
+        package var timesToLive = [UInt64](repeating: 0, count: 25)
+        package var timesToLiveSum: UInt64 = 0
+
+        mutating func granted(ttl: Int64) {
+            granted += 1
+            let bucket = ttl <= 1 ? 0 : 64 - (ttl - 1).leadingZeroBitCount
+            timesToLive[min(bucket, timesToLive.count - 1)] += 1
+            timesToLiveSum &+= UInt64(clamping: ttl)
+        }
     }
 
     package private(set) var counts = Counts()
@@ -109,7 +120,7 @@ package struct Lessor {
         guard ttl <= Lessor.ttlMax else { throw EtcdError.leaseTTLTooLarge }
         guard slots[id.rawValue] == nil else { throw EtcdError.leaseExists }
         let effective = max(ttl, settings.minimumTTL)
-        counts.granted += 1
+        counts.granted(ttl: effective)
         let deadline = isLeader ? now.adding(seconds: effective) : .distantFuture
         let slot = insert(id.rawValue, ttl: effective, remainingTTL: 0, deadline: deadline)
         if isLeader { schedule(slot, now: now) }
