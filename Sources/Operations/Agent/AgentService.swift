@@ -4,6 +4,7 @@ import Connections
 import Foundations
 import GRPC
 import Linux
+import PKI
 import Wire
 
 // Router and server are used on the loop's thread only; the keeper on the host thread only.
@@ -209,14 +210,26 @@ final class AgentService: @unchecked Sendable {
         _ context: CallContext, _ message: RawSpan, _ type: Request.Type, forAgents: Bool
     ) -> Request? {
         let name = context.peer.commonName ?? ""
-        guard name.hasPrefix("operator") || forAgents && name.hasPrefix("agent:") else {
+        guard HostKeeper.isOperator(name) || forAgents && name.hasPrefix("agent:") else {
             server.finish(context.call, GRPCStatus(.permissionDenied, "\"\(name)\" may not ask this of an agent"))
+            return nil
+        }
+        guard !HostKeeper.isOperator(name) || isTheAuthoritys(context.peer.issuer) else {
+            let text = "\"\(name)\" was not certified by the authority itself: a holder makes no operators"
+            server.finish(context.call, GRPCStatus(.permissionDenied, text))
             return nil
         }
         do throws(WireError) { return try Request(decoding: message) } catch {
             server.finish(context.call, GRPCStatus(.invalidArgument, "\(error)"))
             return nil
         }
+    }
+
+    /// Holders certify agents, nobody else.
+    private func isTheAuthoritys(_ issuer: String?) -> Bool {
+        // An authority that cannot be read has verified nobody.
+        let roots = (try? Certificate.load(keeper.folders.authority)) ?? []
+        return roots.contains { $0.subject == issuer }
     }
 
     private func run<Response: WireMessage>(

@@ -71,6 +71,13 @@ extension HostKeeper {
         -> AgentPB.RequestCertificatesResponse
     {
         var answer = AgentPB.RequestCertificatesResponse()
+        if request.names == [AgentIdentity.name] {
+            _ = try step(request.header, "identity-key") { header throws(GRPCStatus) in
+                answer.requests.append(try beginIdentity())
+                return (true, "made a key for the agent's identity")
+            }
+            return answer
+        }
         for name in request.names where !["server", "peer", "client"].contains(name) {
             throw GRPCStatus(.invalidArgument, "there are no certificates of kind \"\(name)\"")
         }
@@ -92,7 +99,12 @@ extension HostKeeper {
     }
 
     func installCertificates(_ request: AgentPB.InstallCertificatesRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
-        try step(request.header, "certificates") { header throws(GRPCStatus) in
+        if let own = request.certificates.first, own.name == AgentIdentity.name {
+            return try step(request.header, "identity") { _ throws(GRPCStatus) in
+                (true, "serial \(try takeIdentity(own.pem)) on the wire")
+            }
+        }
+        return try step(request.header, "certificates") { header throws(GRPCStatus) in
             let next = folders.nextTLS(header.cluster)
             guard KeyFile.exists(next), let first = request.certificates.first else {
                 throw GRPCStatus(.failedPrecondition, "no keys were made for these certificates")
