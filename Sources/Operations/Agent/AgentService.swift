@@ -110,25 +110,17 @@ final class AgentService: @unchecked Sendable {
     }
 
     private func routeSlots(_ router: GRPCRouter) {
-        addConducted(router, RPC.Agent.offerArtifact, AgentPB.OfferArtifactRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.offerArtifact(request)
+        addStep(router, RPC.Agent.offerArtifact, \AgentPB.OfferArtifactRequest.header) { keeper, request, _ throws(GRPCStatus) in
+            try keeper.offerArtifact(request)
         }
-        addConducted(router, RPC.Agent.uploadArtifact, AgentPB.UploadArtifactRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.uploadArtifact(request)
+        addStep(router, RPC.Agent.uploadArtifact, \AgentPB.UploadArtifactRequest.header) { keeper, request, _ throws(GRPCStatus) in
+            try keeper.uploadArtifact(request)
         }
-        addConducted(router, RPC.Agent.installSlot, AgentPB.InstallSlotRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.installSlot(request)
+        addStep(router, RPC.Agent.installSlot, \AgentPB.InstallSlotRequest.header) { keeper, request, _ throws(GRPCStatus) in
+            try keeper.installSlot(request)
         }
-        addConducted(router, RPC.Agent.activateSlot, AgentPB.ActivateSlotRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.activateSlot(request, by: caller)
+        addStep(router, RPC.Agent.activateSlot, \AgentPB.ActivateSlotRequest.header) { keeper, request, caller throws(GRPCStatus) in
+            try keeper.activateSlot(request, by: caller)
         }
     }
 
@@ -202,6 +194,17 @@ final class AgentService: @unchecked Sendable {
             guard let request = admit(context, message, type, forAgents: true) else { return }
             let caller = context.peer.commonName ?? ""
             run(context) { keeper throws(GRPCStatus) in try serve(keeper, request, caller) }
+        }
+    }
+
+    /// As above, for steps that agents may take in operations of their own.
+    private func addStep<Request: WireMessage & Sendable, Response: WireMessage>(
+        _ router: GRPCRouter, _ method: MethodDescriptor, _ header: KeyPath<Request, AgentPB.StepHeader?> & Sendable,
+        _ serve: @escaping @Sendable (HostKeeper, Request, String) throws(GRPCStatus) -> Response
+    ) {
+        addConducted(router, method, Request.self) { keeper, request, caller throws(GRPCStatus) in
+            try keeper.mayStep(request[keyPath: header], by: caller)
+            return try serve(keeper, request, caller)
         }
     }
 
