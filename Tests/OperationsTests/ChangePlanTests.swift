@@ -131,6 +131,19 @@ import Testing
         #expect(plan.kind == .nothing && plan.steps.isEmpty)
     }
 
+    @Test func `a host that was replaced while it was away gets the ledger, and one that never had any does not ask for it`() throws {
+        var hosts = seen(["kv1", "kv2", "kv3"])
+        hosts["kv4"]?.ledger?.generation -= 1
+        let plan = try decide(hosts)
+        #expect(plan.kind == .refresh && plan.steps.map(\.action) == [.render])
+        hosts["kv4"]?.hasAgent = false
+        #expect(try decide(hosts).kind == .nothing, "nobody is there to take it")
+        hosts["kv4"] = ChangePlan.Seen()
+        #expect(try decide(hosts).kind == .nothing)
+        hosts["kv4"]?.ledger = ledger(["kv1"], token: "main-2")
+        #expect(refusal { try decide(hosts) } == "LEDGER", "of another cluster")
+    }
+
     @Test func `another name for the same address is no change of members`() throws {
         let renamed = try Self.inventory([
             "a": "address: 10.0.0.3", "b": "address: 10.0.0.1", "c": "address: 10.0.0.2",

@@ -195,6 +195,76 @@ import Wire
         #expect(try !needs())
     }
 
+    @Test func `a step is an operator's in any operation, and an agent's in its own, while the file is what it was begun with`() throws {
+        let text = Self.text(1)
+        try place(text)
+        #expect(refusal { try keeper.mayStep(header(), by: "agent:kv2") } == .failedPrecondition, "nothing was claimed")
+        #expect(try claim(text).isGranted)
+        #expect(refusal { try keeper.mayStep(header(), by: "agent:kv2") } == nil)
+        #expect(refusal { try keeper.mayStep(header(), by: "operator") } == nil)
+        #expect(refusal { try keeper.mayStep(header(), by: "agent:kv3") } == .permissionDenied)
+        #expect(refusal { try keeper.mayStep(nil, by: "agent:kv2") } == .invalidArgument)
+        #expect(refusal { try keeper.mayStep(header("b"), by: "agent:kv2") } == .aborted, "another operation")
+        #expect(refusal { try keeper.mayStep(header("a", 0), by: "agent:kv2") } == .aborted, "an epoch that is over")
+        try place(Self.text(2))
+        #expect(refusal { try keeper.mayStep(header(), by: "agent:kv2") } == .permissionDenied)
+        try place(text)
+        _ = try keeper.release(AgentPB.ReleaseRequest(header: header(), state: "done"), by: "agent:kv2")
+        #expect(refusal { try keeper.mayStep(header(), by: "agent:kv2") } == .aborted)
+        #expect(KeyFile.exists(keeper.folders.audit("main")), "refusals are in the audit log")
+    }
+
+    /// A slot of a program that says what it is. The path is new each time, the content is not.
+    private func package(_ version: String) throws -> Slot {
+        let path = "\(folder)/package-\(version)"
+        try KeyFile.write(Array("#!/bin/sh\necho 'covey \(version) (etcd API 3.6.0)'\n".utf8), to: path, mode: 0o755)
+        return try keeper.slots.install(package: path, now: 1) { _ in }
+    }
+
+    @Test func `an agent switches to the package's program alone, an operator to what is installed, and the member is to follow`() throws {
+        let text = Self.text(1)
+        try place(text)
+        #expect(try claim(text).isGranted)
+        let (old, new) = (try package("1.2.3"), try package("1.2.4"))
+        keeper.packageProgram = "\(folder)/package-1.2.4"
+        func activate(_ slot: String, by caller: String = "agent:kv2") throws -> AgentPB.StepResponse {
+            try keeper.activateSlot(AgentPB.ActivateSlotRequest(header: header(), slot: slot), by: caller)
+        }
+        var unit = AgentPB.UnitState(active: "active", mainProcess: getpid())
+        #expect(!keeper.needsOtherProgram("main", unit), "neither is in a slot")
+        #expect(refusal { try activate(old.name) } == .permissionDenied, "not the package's")
+        #expect(refusal { try activate("nowhere") } == .permissionDenied)
+        #expect(refusal { try activate("") } == .permissionDenied, "nor back to what is in no slot")
+        #expect(keeper.activeSlot("main") == nil)
+        #expect(try activate(new.name).isChanged && keeper.activeSlot("main") == new.name)
+        #expect(keeper.needsOtherProgram("main", unit), "what runs is not what is started next")
+        unit.mainProcess = 0
+        #expect(!keeper.needsOtherProgram("main", unit), "what is started now runs it")
+        #expect(try !activate(new.name).isChanged)
+        #expect(try activate(old.name, by: "operator").isChanged)
+        #expect(refusal { try activate("nowhere", by: "operator") } == .failedPrecondition)
+        #expect(keeper.linkTarget(keeper.folders.previousProgram("main")) == keeper.slots.path(new))
+    }
+
+    @Test func `an agent switches to upstream as installed where the file says so, and to a named program only when it is that one`() throws
+    {
+        let installed = Self.text(1) + "  server: {engine: etcd}\n"
+        try place(installed)
+        #expect(try claim(installed).isGranted)
+        let slot = try package("1.2.3")
+        func activate(_ slot: String, _ epoch: UInt64 = 1) throws -> AgentPB.StepResponse {
+            try keeper.activateSlot(AgentPB.ActivateSlotRequest(header: header("a", epoch), slot: slot), by: "agent:kv2")
+        }
+        #expect(refusal { try activate(slot.name) } == .permissionDenied)
+        #expect(try !activate("").isChanged)
+        _ = try keeper.release(AgentPB.ReleaseRequest(header: header(), state: "done"), by: "agent:kv2")
+        let named = Self.text(2) + "  server: {artifact: {file: /srv/covey, allowUnsigned: true}}\n"
+        try place(named)
+        #expect(try claim(named, epoch: 2).isGranted)
+        #expect(refusal { try activate(slot.name, 2) } == .permissionDenied, "the package's was not sent")
+        #expect(refusal { try activate("", 2) } == .permissionDenied)
+    }
+
     @Test func `a file is read again when it changes, and what is wrong with it names the place`() throws {
         var file = HostInventory(path: folder + "/inventory.yaml")
         var isAnother = file.look()

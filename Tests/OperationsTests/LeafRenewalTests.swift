@@ -71,7 +71,7 @@ import Wire
                 try certify(keeper, header)
             }
         }
-        try operation(kv1, 2) { header in for role in AuthorityRole.allCases { try hand(role, header) } }
+        try operation(kv1, 2) { header in for role in HeldAuthority.allCases { try hand(role, header) } }
     }
 
     private func operation(_ keeper: HostKeeper, _ epoch: UInt64, _ body: (AgentPB.StepHeader) throws -> Void) throws {
@@ -97,7 +97,7 @@ import Wire
                 }))
     }
 
-    private func hand(_ role: AuthorityRole, _ header: AgentPB.StepHeader) throws {
+    private func hand(_ role: HeldAuthority, _ header: AgentPB.StepHeader) throws {
         let request = try kv1.requestAuthority(AgentPB.AuthorityRequest(header: header, role: role.rawValue))
         let issuing = try authorities.issueAuthority(role, authorities.inventory.hosts[0], request.pem)
         _ = try kv1.installAuthority(
@@ -191,7 +191,7 @@ import Wire
         let chain = try Certificate.chain(pem: try issue([good])[0].pem)
         #expect(chain.count == 2 && chain[0].commonName == "kv2" && !chain[0].isAuthority)
         let waiting = refusal { try issue([try request("peer", commonName: "kv3")], for: "kv3", by: "agent:kv3") }
-        #expect(waiting?.code == .unavailable && waiting?.message == HostKeeper.waiting + "kv2")
+        #expect(waiting?.code == .failedPrecondition && waiting?.message == HostKeeper.waiting + "kv2")
         #expect(
             refusal { try kv2.issueCertificates(.init(cluster: "main", host: "kv2", requests: [good]), caller: "agent:kv2") }?
                 .code == .failedPrecondition, "kv2 is no holder")
@@ -201,7 +201,7 @@ import Wire
         let key = kv1.folders.authorities("main") + "/client.key"
         #expect(try KeyFile.read(key).mode & 0o777 == 0o600)
         #expect(try !PrivateKey.load(key).matches(authorities.clients.key), "the operator's key stays with the operator")
-        #expect(try kv1.observe("main").authorities.map(\.name) == ["client", "peer"])
+        #expect(try kv1.observe("main").authorities.map(\.name) == ["client", "peer", "agent"])
         try operation(kv1, 5) { header in
             _ = try kv1.installAuthority(AgentPB.InstallAuthorityRequest(header: header, role: "client"))
         }
@@ -271,5 +271,112 @@ import Wire
         }
         #expect(kv2.renewalOrder("main")?.kinds == [.server, .peer, .client])
         #expect(try kv2.observe("main").certificates.first?.problem == "lacks kv.test")
+    }
+
+    // MARK: The agent's own
+
+    private static let year: Int64 = 365 * day
+
+    private func enroll(_ keeper: HostKeeper) throws {
+        let host = try #require(authorities.inventory.hosts.first { $0.name == keeper.host.name })
+        let join = JoinCommand(folders: keeper.folders)
+        let request = try join.prepare(host.name)
+        try join.notePending(keeper.host)
+        let root = authorities.agents.certificate
+        _ = try join.take(
+            certificate: try authorities.issueAgent(host, Array(request.utf8)).pem, authority: root.pem, pin: AuthorityPin.of(root))
+    }
+
+    private func issueIdentity(_ name: String = "agent:kv2", for host: String = "kv2", by caller: String = "agent:kv2") throws -> [UInt8] {
+        try issue([try request("agent", commonName: name)], for: host, by: caller)[0].pem
+    }
+
+    /// As `IdentityRenewal` does it, without the network.
+    private func renewIdentity() throws -> String {
+        let asked = try kv2.beginIdentity()
+        return try kv2.takeIdentity(try issue([asked])[0].pem)
+    }
+
+    @Test func `two thirds through its year an agent gets a new identity from a holder`() throws {
+        try enroll(kv2)
+        #expect(kv2.identity().problem == nil && kv2.identityOrder() == nil && kv2.identityNews().level == .good)
+        let before = try PrivateKey.load(kv2.folders.key)
+        time.now = start + Self.year * 7 / 10
+        #expect(kv2.identityOrder()?.holders.map(\.name) == ["kv1"])
+        #expect(kv2.identityNews().level == .good, "it is about to renew itself")
+        var proven = ""
+        kv2.identityProof = { _, _, serial in
+            proven = serial
+            return nil
+        }
+        let serial = try renewIdentity()
+        let chain = try Certificate.load(kv2.folders.certificate)
+        #expect(chain.count == 2 && chain[0].commonName == "agent:kv2" && chain[0].isValid(forHost: "10.0.0.2"))
+        #expect(chain[0].notAfter == time.now + Self.year && Hexadecimal.encode(chain[0].serial) == serial && proven == serial)
+        #expect(try !PrivateKey.load(kv2.folders.key).matches(before) && KeyFile.read(kv2.folders.key).mode & 0o777 == 0o600)
+        #expect(kv2.identity().problem == nil && kv2.identityOrder() == nil)
+        #expect(try PrivateKey.load(kv2.folders.previousKey).matches(before), "kept for a day")
+        #expect(try kv2.observe("main").agentCertificate?.serial == serial)
+    }
+
+    @Test func `an identity that is not seen on the agent's port is taken back, and tried again later`() throws {
+        try enroll(kv2)
+        let before = try Certificate.load(kv2.folders.certificate)[0].serial
+        time.now = start + Self.year * 7 / 10
+        kv2.identityProof = { _, _, _ in "port 2378 shows another" }
+        let failure = refusal { try renewIdentity() }
+        #expect(failure?.message.hasSuffix("the old identity is back") == true)
+        let identity = kv2.identity()
+        #expect(identity.problem == nil && identity.certificate?.serial == before, "certificate and key")
+        kv2.identityFailed("main", failure?.message ?? "", retrySeconds: 300, isWaiting: false)
+        #expect(kv2.identityOrder() == nil && kv2.identityNews().level == .warn)
+        #expect(try kv2.observe("main").agentRenewal.hasPrefix("failed: port 2378"))
+        time.now += 301
+        #expect(kv2.identityOrder() != nil)
+        let stranger = try CertificateAuthority.create(name: "main agent CA", now: start, validitySeconds: Self.year * 2)
+        let asked = try SigningRequest(pem: try kv2.beginIdentity().pem)
+        let forged = try stranger.issue(AgentIdentity.profile(authorities.inventory.hosts[1], "main", now: time.now), for: asked)
+        #expect(refusal { try kv2.takeIdentity(forged.pem) } != nil)
+        #expect(try Certificate.load(kv2.folders.certificate)[0].serial == before)
+    }
+
+    @Test func `a holder certifies agents of hosts that ask for themselves, and nobody else`() throws {
+        #expect(try Certificate.chain(pem: issueIdentity())[0].issuer.contains("CN=main agent CA of kv1"))
+        time.now += RenewalTurns.turnSeconds
+        #expect(try Certificate.chain(pem: issueIdentity("agent:kv4", for: "kv4", by: "agent:kv4"))[0].commonName == "agent:kv4", "a spare")
+        #expect(refusal { try issueIdentity("operator") } != nil)
+        #expect(refusal { try issueIdentity("agent:kv1") } != nil)
+        #expect(refusal { try issueIdentity("agent:kv9", for: "kv9", by: "agent:kv9") }?.code == .permissionDenied)
+        #expect(refusal { try issueIdentity(by: "agent:kv3") }?.code == .permissionDenied)
+    }
+
+    @Test func `what a crash left between key and certificate is made whole before the agent serves`() throws {
+        try enroll(kv2)
+        kv2.identityProof = { _, _, _ in nil }
+        let old = try KeyFile.read(kv2.folders.certificate).bytes
+        let serial = try renewIdentity()
+        let folders = kv2.folders
+        // The key was renamed, the certificate not yet.
+        try KeyFile.write(try KeyFile.read(folders.certificate).bytes, to: folders.nextCertificate, mode: 0o644)
+        try KeyFile.write(old, to: folders.certificate, mode: 0o644)
+        #expect(kv2.identity().problem != nil)
+        folders.mendIdentity()
+        #expect(kv2.identity().problem == nil && kv2.identity().certificate.map { Hexadecimal.encode($0.serial) } == serial)
+        // While enrolling, the other way round.
+        let own = try KeyFile.read(folders.key).bytes
+        try KeyFile.write(own, to: folders.pendingKey, mode: 0o600)
+        try KeyFile.write(try PrivateKey.generate().pem, to: folders.key, mode: 0o600)
+        folders.mendIdentity()
+        #expect(kv2.identity().problem == nil && !KeyFile.exists(folders.pendingKey))
+    }
+
+    @Test func `an identity that has ended asks nobody, and says the way back`() throws {
+        try enroll(kv2)
+        time.now = start + Self.year + 1
+        #expect(kv2.identityOrder() == nil)
+        let news = kv2.identityNews()
+        #expect(news.level == .fail && news.text.contains("has expired") && news.text.contains("covey enroll --token kv2"))
+        let lines = IdentityNews.lines(authorities.inventory, ["kv2": try kv2.observe("main")], now: time.now)
+        #expect(lines.first?.contains("covey enroll kv2") == true)
     }
 }

@@ -43,8 +43,11 @@ final class AgentProgram {
     private var listener: Listener?
     private var signals: SignalWatch?
     private var status = ""
+    /// What is to be said of the agent's own certificate; empty while it is good.
+    private var identity = ""
     /// Clusters whose certificates are being renewed by this agent.
     private var renewing: Set<String> = []
+    private var isRenewingIdentity = false
 
     static func run(_ settings: Settings) -> Int32 {
         do {
@@ -79,6 +82,7 @@ final class AgentProgram {
         // Before any thread is made: they inherit what is blocked.
         var stop: (() -> Void)?
         signals = try SignalWatch(loop) { _ in stop?() }
+        folders.mendIdentity()
         var configuration = TLSConfiguration.server(
             certificate: folders.certificate, key: folders.key, trustedCA: folders.authority)
         configuration.minimumVersion = .tls13
@@ -187,7 +191,12 @@ final class AgentProgram {
                     renewal: keeper.renewalOrder(name), proof: keeper.openProof(name),
                     inventory: keeper.storedInventory(name))
             }
-            mailbox.post { box.value?.saw(members) }
+            let (news, order) = (keeper.identityNews(), keeper.identityOrder())
+            mailbox.post {
+                box.value?.identity = news.level > .good ? news.text : ""
+                box.value?.saw(members)
+                if let order { box.value?.renew(order) }
+            }
         }
         loop.schedule(after: 5_000_000_000) { [weak self] in self?.look() }
     }
@@ -219,6 +228,18 @@ final class AgentProgram {
         }
     }
 
+    private func renew(_ order: IdentityOrder) {
+        guard !isRenewingIdentity else { return }
+        isRenewingIdentity = true
+        let work = IdentityRenewal(leaves: LeafRenewal(service: service, folders: keeper.folders, host: keeper.host.name))
+        let box = Weak(self)
+        let mailbox = loop.mailbox
+        Task {
+            await work.run(order)
+            mailbox.post { box.value?.isRenewingIdentity = false }
+        }
+    }
+
     private func saw(_ members: [Seen]) {
         var parts: [String] = []
         for member in members {
@@ -242,6 +263,7 @@ final class AgentProgram {
         if let news = convergence?.news.news, !news.isEmpty, !news.hasPrefix(ConvergenceNews.inEffect) {
             parts.append("file: \(news.split(separator: "\n").joined(separator: " ").prefix(300))")
         }
+        if !identity.isEmpty { parts.append(identity) }
         let text = parts.joined(separator: " · ")
         guard text != status else { return }
         status = text

@@ -4,6 +4,7 @@ import Connections
 import Foundations
 import GRPC
 import Linux
+import PKI
 import Wire
 
 // Router and server are used on the loop's thread only; the keeper on the host thread only.
@@ -109,25 +110,17 @@ final class AgentService: @unchecked Sendable {
     }
 
     private func routeSlots(_ router: GRPCRouter) {
-        addConducted(router, RPC.Agent.offerArtifact, AgentPB.OfferArtifactRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.offerArtifact(request)
+        addStep(router, RPC.Agent.offerArtifact, \AgentPB.OfferArtifactRequest.header) { keeper, request, _ throws(GRPCStatus) in
+            try keeper.offerArtifact(request)
         }
-        addConducted(router, RPC.Agent.uploadArtifact, AgentPB.UploadArtifactRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.uploadArtifact(request)
+        addStep(router, RPC.Agent.uploadArtifact, \AgentPB.UploadArtifactRequest.header) { keeper, request, _ throws(GRPCStatus) in
+            try keeper.uploadArtifact(request)
         }
-        addConducted(router, RPC.Agent.installSlot, AgentPB.InstallSlotRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.installSlot(request)
+        addStep(router, RPC.Agent.installSlot, \AgentPB.InstallSlotRequest.header) { keeper, request, _ throws(GRPCStatus) in
+            try keeper.installSlot(request)
         }
-        addConducted(router, RPC.Agent.activateSlot, AgentPB.ActivateSlotRequest.self) {
-            keeper, request, caller throws(GRPCStatus) in
-            try keeper.mayStep(request.header, by: caller)
-            return try keeper.activateSlot(request, by: caller)
+        addStep(router, RPC.Agent.activateSlot, \AgentPB.ActivateSlotRequest.header) { keeper, request, caller throws(GRPCStatus) in
+            try keeper.activateSlot(request, by: caller)
         }
     }
 
@@ -204,19 +197,42 @@ final class AgentService: @unchecked Sendable {
         }
     }
 
+    /// As above, for steps that agents may take in operations of their own.
+    private func addStep<Request: WireMessage & Sendable, Response: WireMessage>(
+        _ router: GRPCRouter, _ method: MethodDescriptor, _ header: KeyPath<Request, AgentPB.StepHeader?> & Sendable,
+        _ serve: @escaping @Sendable (HostKeeper, Request, String) throws(GRPCStatus) -> Response
+    ) {
+        addConducted(router, method, Request.self) { keeper, request, caller throws(GRPCStatus) in
+            try keeper.mayStep(request[keyPath: header], by: caller)
+            return try serve(keeper, request, caller)
+        }
+    }
+
     /// Nil when the call was refused.
     private func admit<Request: WireMessage>(
         _ context: CallContext, _ message: RawSpan, _ type: Request.Type, forAgents: Bool
     ) -> Request? {
         let name = context.peer.commonName ?? ""
-        guard name.hasPrefix("operator") || forAgents && name.hasPrefix("agent:") else {
+        guard HostKeeper.isOperator(name) || forAgents && name.hasPrefix("agent:") else {
             server.finish(context.call, GRPCStatus(.permissionDenied, "\"\(name)\" may not ask this of an agent"))
+            return nil
+        }
+        guard !HostKeeper.isOperator(name) || isTheAuthoritys(context.peer.issuer) else {
+            let text = "\"\(name)\" was not certified by the authority itself: a holder makes no operators"
+            server.finish(context.call, GRPCStatus(.permissionDenied, text))
             return nil
         }
         do throws(WireError) { return try Request(decoding: message) } catch {
             server.finish(context.call, GRPCStatus(.invalidArgument, "\(error)"))
             return nil
         }
+    }
+
+    /// Holders certify agents, nobody else.
+    private func isTheAuthoritys(_ issuer: String?) -> Bool {
+        // An authority that cannot be read has verified nobody.
+        let roots = (try? Certificate.load(keeper.folders.authority)) ?? []
+        return roots.contains { $0.subject == issuer }
     }
 
     private func run<Response: WireMessage>(

@@ -56,15 +56,15 @@ extension HostKeeper {
         }
     }
 
-    private func role(_ name: String) throws(GRPCStatus) -> AuthorityRole {
-        guard let role = AuthorityRole(rawValue: name) else {
+    private func role(_ name: String) throws(GRPCStatus) -> HeldAuthority {
+        guard let role = HeldAuthority(rawValue: name) else {
             throw GRPCStatus(.invalidArgument, "there is no authority for \"\(name)\"")
         }
         return role
     }
 
     func heldAuthorities(_ cluster: String) -> [AgentPB.CertificateState] {
-        AuthorityRole.allCases.compactMap { role in
+        HeldAuthority.allCases.compactMap { role in
             // One without its key, or that cannot be read, is not held.
             guard let held = try? authority(role, cluster) else { return nil }
             let certificate = held.certificate
@@ -75,7 +75,7 @@ extension HostKeeper {
         }
     }
 
-    private func authority(_ role: AuthorityRole, _ cluster: String) throws(PKIError) -> CertificateAuthority {
+    private func authority(_ role: HeldAuthority, _ cluster: String) throws(PKIError) -> CertificateAuthority {
         let path = "\(folders.authorities(cluster))/\(role.rawValue)"
         return try CertificateAuthority(
             certificate: try Certificate.load(path + ".crt")[0], key: try PrivateKey.load(path + ".key", mustBePrivate: true))
@@ -91,6 +91,7 @@ extension HostKeeper {
         guard caller == "agent:\(request.host)" else {
             throw GRPCStatus(.permissionDenied, "\"\(caller)\" may not ask for certificates of \(request.host)")
         }
+        if request.requests.contains(where: { $0.name == AgentIdentity.name }) { return try issueIdentity(request) }
         let coming = try inventoryOfComing(request.host, request.cluster)
         guard let inventory = coming ?? storedInventory(request.cluster) else {
             throw GRPCStatus(.failedPrecondition, "\(host.name) has no inventory of \(request.cluster)")
@@ -113,7 +114,8 @@ extension HostKeeper {
         }
         // First certificates disturb nobody; renewals take turns.
         if coming == nil, let other = turns[request.cluster, default: RenewalTurns()].begin(request.host, now: now) {
-            throw GRPCStatus(.unavailable, Self.waiting + other)
+            // Not `unavailable`, which clients ask again about until their time is over.
+            throw GRPCStatus(.failedPrecondition, Self.waiting + other)
         }
         var answer = AgentPB.IssueCertificatesResponse()
         for (kind, file) in zip(kinds, request.requests) {
@@ -146,28 +148,35 @@ extension HostKeeper {
     /// Begins the text that tells an agent to come back; the name of the host whose turn it is follows.
     static let waiting = "one host at a time: now "
 
-    /// The certificate, and the issuing authority's behind it.
     private func issue(
         _ kind: LeafKind, _ pem: [UInt8], _ asking: Inventory.Host, _ inventory: Inventory
     ) throws(GRPCStatus) -> [UInt8] {
+        try issue(
+            HeldAuthority(kind.authority), pem, of: asking.name, kind.profile(asking, inventory, now: now), inventory.name)
+    }
+
+    /// The certificate, and the issuing authority's behind it. `name`: what the request must be of.
+    func issue(
+        _ role: HeldAuthority, _ pem: [UInt8], of name: String, _ profile: CertificateProfile, _ cluster: String
+    ) throws(GRPCStatus) -> [UInt8] {
         let now = now
         do throws(PKIError) {
-            let authority = try authority(kind.authority, inventory.name)
+            let authority = try authority(role, cluster)
             let request = try SigningRequest(pem: pem)
-            guard request.commonName == asking.name else {
-                throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(asking.name)")
+            guard request.commonName == name else {
+                throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(name)")
             }
             guard authority.certificate.notAfter > now else {
                 throw .library(what: "the issuing authority of \(host.name)", reason: "has expired; run: covey ca distribute")
             }
-            var profile = kind.profile(asking, inventory, now: now)
+            var profile = profile
             profile.notAfter = min(profile.notAfter, authority.certificate.notAfter)
             return try authority.issue(profile, for: request).pem + authority.certificate.pem
         } catch {
             if case .file = error {
                 throw GRPCStatus(
                     .failedPrecondition,
-                    "\(host.name) should hold the authority for \(kind.authority.rawValue)s and does not; run: covey ca distribute"
+                    "\(host.name) should hold the authority for \(role.rawValue)s and does not; run: covey ca distribute"
                 )
             }
             throw GRPCStatus(.failedPrecondition, "\(host.name): \(error)")

@@ -33,7 +33,11 @@ extension HostKeeper {
                 wanted.cluster == header.cluster
             else { throw GRPCStatus(.invalidArgument, "what was sent is no ledger of \(header.cluster)") }
             if let current {
-                if current == wanted { return (false, "\(wanted.state.rawValue), generation \(wanted.generation)") }
+                if current == wanted {
+                    // It may have been cut short between the ledger and its server.
+                    let word = "\(wanted.state.rawValue), generation \(wanted.generation)"
+                    return try standsDown(by: wanted) ? (true, word + Self.isOff) : (false, word)
+                }
                 guard current.token == wanted.token else {
                     throw GRPCStatus(.failedPrecondition, "\(host.name) has the ledger of another cluster of this name")
                 }
@@ -54,14 +58,21 @@ extension HostKeeper {
                 try KeyFile.write(
                     Array(PrettyJSON.text(wanted.json).utf8), to: folders.ledgerCopy(header.cluster), mode: 0o644)
             }
-            // Replaced while it was away: its server must not be started again with what it has.
-            if wanted.state == .active, !wanted.members.contains(where: { $0.name == host.name }),
-                try perform({ () throws(BackendError) in try backend.state(header.cluster).isEnabled })
-            {
-                try perform { () throws(BackendError) in try standDown(header.cluster) }
-                return (true, "\(wanted.state.rawValue), generation \(wanted.generation), no member: its server is off and masked")
-            }
-            return (true, "\(wanted.state.rawValue), generation \(wanted.generation)")
+            let word = "\(wanted.state.rawValue), generation \(wanted.generation)"
+            return (true, word + (try standsDown(by: wanted) ? Self.isOff : ""))
+        }
+    }
+
+    private static let isOff = ", no member: its server is off and masked"
+
+    /// Replaced while it was away: its server must not be started again with what it has. True when there was something to end.
+    private func standsDown(by ledger: Ledger) throws(GRPCStatus) -> Bool {
+        guard ledger.state == .active, !ledger.members.contains(where: { $0.name == host.name }) else { return false }
+        return try perform { () throws(BackendError) in
+            let unit = try backend.state(ledger.cluster)
+            guard unit.isEnabled || unit.active == "active" || unit.active == "activating" else { return false }
+            try standDown(ledger.cluster)
+            return true
         }
     }
 
@@ -71,6 +82,13 @@ extension HostKeeper {
         -> AgentPB.RequestCertificatesResponse
     {
         var answer = AgentPB.RequestCertificatesResponse()
+        if request.names == [AgentIdentity.name] {
+            _ = try step(request.header, "identity-key") { header throws(GRPCStatus) in
+                answer.requests.append(try beginIdentity())
+                return (true, "made a key for the agent's identity")
+            }
+            return answer
+        }
         for name in request.names where !["server", "peer", "client"].contains(name) {
             throw GRPCStatus(.invalidArgument, "there are no certificates of kind \"\(name)\"")
         }
@@ -92,7 +110,12 @@ extension HostKeeper {
     }
 
     func installCertificates(_ request: AgentPB.InstallCertificatesRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
-        try step(request.header, "certificates") { header throws(GRPCStatus) in
+        if let own = request.certificates.first, own.name == AgentIdentity.name {
+            return try step(request.header, "identity") { _ throws(GRPCStatus) in
+                (true, "serial \(try takeIdentity(own.pem)) on the wire")
+            }
+        }
+        return try step(request.header, "certificates") { header throws(GRPCStatus) in
             let next = folders.nextTLS(header.cluster)
             guard KeyFile.exists(next), let first = request.certificates.first else {
                 throw GRPCStatus(.failedPrecondition, "no keys were made for these certificates")

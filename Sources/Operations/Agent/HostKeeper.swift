@@ -29,6 +29,10 @@ final class HostKeeper {
     /// By cluster: attempts of the agent to renew certificates, and whose turn it is to have them issued here.
     var renewals: [String: RenewalState] = [:]
     var turns: [String: RenewalTurns] = [:]
+    /// Of the agent's own certificate.
+    var identityRenewal = RenewalState()
+    /// A handshake with the agent's own port, which another thread serves.
+    var identityProof: (AgentFolders, HostRecord, String) -> String? = HostKeeper.identityIsUnproven
     /// The file put on this host, and what the agent does about it; nil when it looks for none.
     var hostInventory: HostInventory?
     var convergence = ConvergenceNews()
@@ -84,7 +88,7 @@ final class HostKeeper {
         seen.renewal = renewalText(cluster)
         describeAudit(cluster, &seen)
         describeSlots(cluster, &seen)
-        seen.agentCertificateNotAfter = (try? Certificate.load(folders.certificate).first?.notAfter) ?? 0
+        describeIdentity(&seen)
         return seen
     }
 
@@ -358,6 +362,9 @@ enum MessageID {
     static let certificatesRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a202"
     static let certificatesNotRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a203"
     static let certificatesIssued = "b1f4d6a07c3e4f52a9c81e0d35f7a204"
+    static let identityAge = "b1f4d6a07c3e4f52a9c81e0d35f7a205"
+    static let identityRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a206"
+    static let identityNotRenewed = "b1f4d6a07c3e4f52a9c81e0d35f7a207"
 }
 
 /// Who this host is, written when it joined.

@@ -29,7 +29,7 @@ struct JoinCommand {
         }
     }
 
-    private var pendingKey: String { folders.identity + "/agent.key.pending" }
+    private var pendingKey: String { folders.pendingKey }
     private var pendingHost: String { folders.identity + "/host.json.pending" }
 
     private func request(_ input: JSONValue) throws -> JSONValue {

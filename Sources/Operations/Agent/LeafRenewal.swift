@@ -53,7 +53,7 @@ struct LeafRenewal: Sendable {
         }
     }
 
-    private func onHost<Value: Sendable>(
+    func onHost<Value: Sendable>(
         _ body: @escaping @Sendable (HostKeeper) throws(GRPCStatus) -> Value
     ) async throws(Failure) -> Value {
         let result: Result<Value, GRPCStatus> = await service.host { keeper in
@@ -76,21 +76,25 @@ struct LeafRenewal: Sendable {
             let own = requests.filter { LeafKind(rawValue: $0.name)?.authority == role }
             if own.isEmpty { continue }
             let names = role.settings(order.inventory).holders
-            var failures: [String] = []
-            var answer: AgentPB.IssueCertificatesResponse?
-            for holder in order.holders where names.contains(holder.name) && answer == nil {
-                do throws(GRPCStatus) { answer = try await ask(holder, order.cluster, own) } catch {
-                    if error.message.hasPrefix(HostKeeper.waiting) { throw .waiting(error.message) }
-                    failures.append("\(holder.name): \(error.message)")
-                }
-            }
-            guard let answer else {
-                throw .failed(failures.isEmpty ? "the inventory names no holder" : failures.joined(separator: "; "))
-            }
+            let answer = try await ask(order.holders.filter { names.contains($0.name) }, order.cluster, own)
             issued.certificates += answer.certificates
             issued.authorities += answer.authorities
         }
         return issued
+    }
+
+    /// One after the other, until one issues.
+    func ask(
+        _ holders: [Inventory.Host], _ cluster: String, _ requests: [AgentPB.SigningRequestFile]
+    ) async throws(Failure) -> AgentPB.IssueCertificatesResponse {
+        var failures: [String] = []
+        for holder in holders {
+            do throws(GRPCStatus) { return try await ask(holder, cluster, requests) } catch {
+                if error.message.hasPrefix(HostKeeper.waiting) { throw .waiting(error.message) }
+                failures.append("\(holder.name): \(error.message)")
+            }
+        }
+        throw .failed(failures.isEmpty ? "the inventory names no holder" : failures.joined(separator: "; "))
     }
 
     private func ask(_ holder: Inventory.Host, _ cluster: String, _ requests: [AgentPB.SigningRequestFile])

@@ -13,6 +13,10 @@ struct HandshakeProbe: Sendable {
     var certificate: String
     var key: String
     var limit: UInt64 = 3_000_000_000
+    /// Where nothing else is spoken, at agents.
+    var speaksHTTP2 = false
+    /// False: only to see what is shown.
+    var verifies = true
 
     struct Failure: Error, Equatable, CustomStringConvertible {
         var description: String
@@ -33,8 +37,9 @@ struct HandshakeProbe: Sendable {
     /// `name`: who must be there; `host` is what is dialled. With `confirmed` the other side has also taken our certificate:
     /// with TLS 1.3 that shows only in its first answer.
     func shake(_ host: String, _ port: Int, name: String, confirmed: Bool) throws(Failure) -> Certificate {
-        var configuration = TLSConfiguration.client(trustedCA: trustedCA, certificate: certificate, key: key)
-        configuration.applicationProtocols = ["http/1.1"]
+        var configuration = TLSConfiguration.client(
+            trustedCA: trustedCA, certificate: certificate, key: key, insecureSkipVerify: !verifies)
+        configuration.applicationProtocols = [speaksHTTP2 ? "h2" : "http/1.1"]
         let context: TLSContext
         do throws(TLSError) { context = try TLSContext(configuration) } catch { throw Failure(description: "\(error)") }
         let descriptor: Int32
@@ -53,7 +58,10 @@ struct HandshakeProbe: Sendable {
         session.start(cipher: &wire.cipher)
         while !session.isEstablished { try wire.exchange(session) }
         if confirmed {
-            let request = Array("GET /version HTTP/1.1\r\nHost: \(name)\r\nConnection: close\r\n\r\n".utf8)
+            let request =
+                speaksHTTP2
+                ? Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Self.emptySettings
+                : Array("GET /version HTTP/1.1\r\nHost: \(name)\r\nConnection: close\r\n\r\n".utf8)
             guard session.seal(request.rawSpan, cipher: &wire.cipher) else {
                 throw Failure(description: session.failure ?? "the connection ended")
             }
@@ -62,6 +70,9 @@ struct HandshakeProbe: Sendable {
         guard let shown = session.peerCertificate() else { throw Failure(description: "shows no certificate") }
         return shown
     }
+
+    /// Length, type, flags, stream.
+    private static let emptySettings: [UInt8] = [0, 0, 0, 4, 0, 0, 0, 0, 0]
 
     private struct Wire {
         let descriptor: Int32

@@ -102,6 +102,8 @@ struct CertificateNews: Sendable, Equatable {
     var level = Level.good
     var text = ""
 
+    init() {}
+
     /// `failure`: why the last attempt of the agent to renew failed; nil when there was none, or it succeeded.
     init(
         _ ages: [(name: String, age: RenewalRules.Age, left: Int64)], renewsItself: Bool, failure: String?,

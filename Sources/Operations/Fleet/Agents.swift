@@ -31,7 +31,9 @@ struct Agents: Sendable {
     let silent = SilentHosts()
     let client: Client
     let endpoints: [String: String]
-    private let addresses: [String: String]
+    let addresses: [String: String]
+    /// What is shown to agents.
+    let own: StatusCommand.Credentials
 
     /// As the operator.
     init(_ inventory: Inventory, _ folder: StateFolder) throws(FleetFailure) {
@@ -39,6 +41,7 @@ struct Agents: Sendable {
     }
 
     init(_ inventory: Inventory, _ own: StatusCommand.Credentials) throws(FleetFailure) {
+        self.own = own
         addresses = Dictionary(uniqueKeysWithValues: inventory.hosts.map { ($0.name, $0.address) })
         endpoints = Dictionary(
             uniqueKeysWithValues: inventory.hosts.map {
@@ -63,7 +66,9 @@ struct Agents: Sendable {
         options.isSafe = isSafe ?? true
         do throws(ClientError) { return try await client.unary(method, request, options) } catch {
             let detail = error.detail.isEmpty ? "" : " (\(error.detail))"
-            throw FleetFailure(text: "the agent of \(host): \(error.message)\(detail)")
+            let isExpired = "\(error.message)\(detail)".contains("expired") && error.code == .unavailable
+            let remedy = isExpired ? "; its identity, or this one, has ended: \(AgentIdentity.wayBack(host))" : ""
+            throw FleetFailure(text: "the agent of \(host): \(error.message)\(detail)\(remedy)")
         }
     }
 

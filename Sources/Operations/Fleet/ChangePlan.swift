@@ -226,9 +226,13 @@ struct ChangePlan: Sendable, Equatable {
     private static func refresh(
         _ wish: Wish, _ ledger: Ledger, _ seen: [String: Seen]
     ) throws(Refusal) -> ChangePlan {
-        let stale = ledger.members.contains { member in
-            guard let host = seen[member.name], host.hasAgent else { return false }
-            return host.inventoryDigest != wish.inventory.digest.hex || host.ledger != ledger
+        let members = Set(ledger.members.map(\.name))
+        let stale = seen.contains { name, host in
+            guard host.hasAgent else { return false }
+            if members.contains(name) { return host.inventoryDigest != wish.inventory.digest.hex || host.ledger != ledger }
+            // Replaced while it was away: with the ledger it learns that it is no member, and masks its server.
+            guard let known = host.ledger else { return false }
+            return known.generation < ledger.generation
         }
         let count = ledger.members.count
         let mayRestart = count > 1 && changesSettings(wish, ledger, seen)

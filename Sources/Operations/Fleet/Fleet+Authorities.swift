@@ -8,16 +8,16 @@ import PKI
 import Wire
 
 extension Fleet {
-    /// Part of every `apply` that changes something, and `covey ca distribute`. Looks first. The holders that have what they
-    /// should afterwards, and those that do not, with the reason.
+    /// Part of every `apply` that changes something, and `covey ca distribute`. Looks first. Agents' identities that are due
+    /// become new on the way. The hosts that do not have what they should afterwards, with the reason.
     func distributeAuthorities(_ held: Held) async -> [String: String] {
         // An agent has none to give.
         guard identity.authorities != nil else { return [:] }
         let seen = await agents.observe(inventory.hosts.map(\.name), cluster)
-        var missing: [String: String] = [:]
+        var missing = await renewIdentities(held, inventory.hosts.map(\.name), onlyDue: true)
         for host in inventory.hosts {
-            for role in AuthorityRole.allCases {
-                let isHolder = role.settings(inventory).holders.contains(host.name)
+            for role in HeldAuthority.allCases {
+                let isHolder = role.holders(inventory).contains(host.name)
                 guard let agent = seen[host.name], held.hosts.contains(host.name) else {
                     if isHolder { missing[host.name] = "its agent does not answer" }
                     continue
@@ -35,19 +35,19 @@ extension Fleet {
             }
         }
         for (host, reason) in missing.sorted(by: { $0.key < $1.key }) {
-            events.tell(host, "did not get its authority: \(reason); later: covey ca distribute -f \(file.path)")
+            events.tell(host, "did not get what it should: \(reason); later: covey ca distribute -f \(file.path)")
         }
         return missing
     }
 
     /// One of an earlier root, or that ends before a leaf would, is replaced.
-    func isGood(_ held: AgentPB.CertificateState?, _ role: AuthorityRole) -> Bool {
+    func isGood(_ held: AgentPB.CertificateState?, _ role: HeldAuthority) -> Bool {
         let root = authorities.root(role).certificate
         guard let held, held.issuer == root.subject, held.notBefore >= root.notBefore else { return false }
         return held.notAfter == root.notAfter
     }
 
-    private func hand(_ role: AuthorityRole, to host: Inventory.Host, _ held: Held) async throws(FleetFailure) {
+    private func hand(_ role: HeldAuthority, to host: Inventory.Host, _ held: Held) async throws(FleetFailure) {
         let request: AgentPB.SigningRequestFile = try await agents.call(
             host.name, RPC.Agent.requestAuthority,
             AgentPB.AuthorityRequest(header: held.header(cluster, "authority-key"), role: role.rawValue))
@@ -58,7 +58,7 @@ extension Fleet {
         try await install(role, host, certificate.pem, held)
     }
 
-    private func install(_ role: AuthorityRole, _ host: Inventory.Host, _ pem: [UInt8], _ held: Held)
+    private func install(_ role: HeldAuthority, _ host: Inventory.Host, _ pem: [UInt8], _ held: Held)
         async throws(FleetFailure)
     {
         let request = AgentPB.InstallAuthorityRequest(

@@ -103,4 +103,13 @@ extension Fleet {
             }
         }
     }
+
+    /// Of members, and the identities of the agents.
+    func renewEverything(_ held: Held, _ names: [String]) async throws(FleetFailure) {
+        let members = await look().ledger?.members.map(\.name) ?? []
+        try await renewCertificates(held, names.filter { members.contains($0) })
+        let failed = await renewIdentities(held, names, onlyDue: false).sorted { $0.key < $1.key }
+        guard let first = failed.first else { return }
+        throw FleetFailure(code: 4, text: "\(first.key): \(first.value)")
+    }
 }

@@ -13,12 +13,18 @@ extension FleetCommand {
     func renew(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
         let view = await fleet.look()
         guard let ledger = view.ledger else { throw FleetFailure(code: 3, text: "there is no cluster yet") }
-        let names = words.isEmpty ? ledger.members.map(\.name) : words
-        for name in names where view.agents[name] == nil {
-            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was renewed")
+        let members = ledger.members.map(\.name)
+        for name in words { _ = try fleet.host(name) }
+        let names = words.isEmpty ? members : words
+        let silent = names.filter { view.agents[$0] == nil }
+        if let name = silent.first {
+            let why = await fleet.agents.endedIdentities(silent)[name].map { "; " + AgentIdentity.ended(name, $0) } ?? ""
+            throw FleetFailure(code: 3, text: "the agent of \(name) does not answer; nothing was renewed\(why)")
         }
-        return try await held(fleet, "certs", names) { held throws(FleetFailure) in
-            try await fleet.renewCertificates(held, names)
+        // Spares have no member's certificates, and an agent nevertheless.
+        let spares = words.isEmpty ? inventory.hosts.map(\.name).filter { view.agents[$0] != nil && !members.contains($0) } : []
+        return try await held(fleet, "certs", names + spares) { held throws(FleetFailure) in
+            try await fleet.renewEverything(held, names + spares)
         }
     }
 
@@ -85,11 +91,17 @@ extension FleetCommand {
     /// The columns of `kubeadm certs check-expiration`, and who renews.
     func certificates(_ fleet: Fleet) async -> Int32 {
         let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        let ended = await fleet.agents.endedIdentities(inventory.hosts.map(\.name).filter { seen[$0] == nil })
         var rows = [["HOST", "CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY", "SERIAL", "RENEWAL"]]
         var problems: [String] = []
         for host in inventory.hosts {
             guard let agent = seen[host.name] else {
-                rows.append([host.name, "(its agent does not answer)", "-", "-", "-", "-", "-"])
+                let end = ended[host.name]
+                rows.append([
+                    host.name, end == nil ? "(its agent does not answer)" : AgentIdentity.name, end.map(UTCTime.text) ?? "-",
+                    end.map(Self.left) ?? "-", "-", "-", "-",
+                ])
+                if let end { problems.append("\(host.name): \(AgentIdentity.ended(host.name, end))") }
                 continue
             }
             for leaf in agent.certificates {
@@ -97,16 +109,26 @@ extension FleetCommand {
                     host.name, leaf.name, UTCTime.text(leaf.notAfter), Self.left(leaf.notAfter),
                     Self.commonName(leaf.issuer), String(leaf.serial.prefix(16)), agent.renewal.isEmpty ? "-" : agent.renewal,
                 ])
-                if !leaf.problem.isEmpty { problems.append("\(host.name): \(leaf.name) \(leaf.problem)") }
+                if !leaf.problem.isEmpty { problems.append("\(host.name): \(leaf.name) \(leaf.problem); repair: covey certs repair") }
             }
-            let end = agent.agentCertificateNotAfter
+            if let own = agent.agentCertificate {
+                rows.append([
+                    host.name, own.name, UTCTime.text(own.notAfter), Self.left(own.notAfter), Self.commonName(own.issuer),
+                    String(own.serial.prefix(16)), agent.agentRenewal,
+                ])
+                if !own.problem.isEmpty {
+                    problems.append("\(host.name): its agent's identity \(own.problem); \(AgentIdentity.wayBack(host.name))")
+                }
+            }
+        }
+        for own in operatorCertificates(fleet) {
             rows.append([
-                host.name, "agent", UTCTime.text(end), Self.left(end), Self.commonName(fleet.authorities.agents.certificate.subject),
-                "-", "covey enroll \(host.name)",
+                "operator", own.name, UTCTime.text(own.leaf.notAfter), Self.left(own.leaf.notAfter), Self.commonName(own.leaf.issuer),
+                String(Hexadecimal.encode(own.leaf.serial).prefix(16)), "by itself, at two thirds of its life",
             ])
         }
         Output.data(Columns.text(rows) + "\n" + Columns.text(authorityRows(fleet, seen)))
-        for problem in problems { Output.data("\(problem); repair: covey certs repair\n") }
+        for problem in problems { Output.data("\(problem)\n") }
         return 0
     }
 
@@ -122,14 +144,12 @@ extension FleetCommand {
             let end = certificate.notAfter
             rows.append([certificate.commonName, UTCTime.text(end), Self.left(end), place])
         }
-        add(fleet.authorities.agents.certificate, "the operator's")
-        for role in AuthorityRole.allCases {
-            add(
-                fleet.authorities.root(role).certificate,
-                role.settings(inventory).files.map { "external, \($0.key)" } ?? "the operator's")
+        for role in HeldAuthority.allCases {
+            let files = AuthorityRole(rawValue: role.rawValue)?.settings(inventory).files
+            add(fleet.authorities.root(role).certificate, files.map { "external, \($0.key)" } ?? "the operator's")
             for host in inventory.hosts {
                 let held = seen[host.name]?.authorities.first { $0.name == role.rawValue }
-                let isHolder = role.settings(inventory).holders.contains(host.name)
+                let isHolder = role.holders(inventory).contains(host.name)
                 if let held {
                     rows.append([
                         "  issued by \(host.name) for \(role.rawValue)s", UTCTime.text(held.notAfter), Self.left(held.notAfter),
@@ -189,7 +209,7 @@ extension FleetCommand {
                 evidence: evidence + (failed ? "; renewal \(agent.renewal)" : ""),
                 remedy: verdict == .pass ? "" : "covey certs \(isRepair ? "repair" : "renew") \(host)")
         }
-        for role in AuthorityRole.allCases where role.settings(inventory).holders.contains(host) {
+        for role in HeldAuthority.allCases where role.holders(inventory).contains(host) {
             let isGood = fleet.isGood(agent.authorities.first { $0.name == role.rawValue }, role)
             checks.append(
                 AgentPB.Check(
@@ -197,13 +217,54 @@ extension FleetCommand {
                     evidence: isGood ? "holds an issuing authority" : "should hold an issuing authority and does not",
                     remedy: isGood ? "" : "covey ca distribute -f \(file.path)"))
         }
-        let left = agent.agentCertificateNotAfter - now
-        checks.append(
-            AgentPB.Check(
-                name: "certs.agent", verdict: left > 60 * 86_400 ? .pass : left > 0 ? .warn : .fail,
-                evidence: left > 0 ? "good for \(CertificateNews.span(left))" : "expired",
-                remedy: left > 60 * 86_400 ? "" : "covey enroll \(host) -f \(file.path)"))
         return checks
+    }
+
+    /// Of an agent, member's or spare's.
+    func identityCheck(_ host: String, _ agent: AgentPB.ObserveResponse, _ now: Int64) -> AgentPB.Check? {
+        guard let own = agent.agentCertificate else { return nil }
+        let age = AgentIdentity.rules(inventory, host).age(own.notBefore, own.notAfter, now: now)
+        let failed = agent.agentRenewal.hasPrefix("failed")
+        let renewsItself = !HeldAuthority.agent.holders(inventory).isEmpty
+        let verdict: AgentPB.Check.Verdict =
+            !own.problem.isEmpty || age == .ending || age == .expired
+            ? .fail : age == .due && (!renewsItself || failed) ? .warn : .pass
+        return AgentPB.Check(
+            name: "certs.agent", verdict: verdict,
+            evidence: (own.problem.isEmpty ? "good for \(CertificateNews.span(own.notAfter - now))" : own.problem)
+                + (failed ? "; renewal \(agent.agentRenewal)" : ""),
+            remedy: verdict == .pass ? "" : own.problem.isEmpty ? "covey certs renew \(host)" : AgentIdentity.wayBack(host))
+    }
+
+    /// What the operator shows, and the authorities on this machine: they end as well.
+    func operatorChecks(_ fleet: Fleet, _ now: Int64) -> [AgentPB.Check] {
+        let own = operatorCertificates(fleet).map { own in
+            let left = own.leaf.notAfter - now
+            return AgentPB.Check(
+                name: "certs.operator.\(own.name)", verdict: left > 0 ? .pass : .fail,
+                evidence: left > 0 ? "good for \(CertificateNews.span(left))" : "has expired",
+                remedy: left > 0 ? "" : "any command renews it: covey certs ls -f \(file.path)")
+        }
+        let warning = AgentIdentity.lifetime
+        return own
+            + HeldAuthority.allCases.map { role in
+                let left = fleet.authorities.root(role).certificate.notAfter - now
+                let remedy =
+                    role == .agent
+                    ? "before it ends: move agent-ca.crt and agent-ca.key out of \(fleet.authorities.folder.pki), then covey enroll"
+                    : "certificates end with it: plan for another cluster, or an authority of your own that lives longer (mode: files)"
+                return AgentPB.Check(
+                    name: "certs.ca.\(role.rawValue)", verdict: left > warning ? .pass : .warn,
+                    evidence: "good for \(CertificateNews.span(left))", remedy: left > warning ? "" : remedy)
+            }
+    }
+
+    private func operatorCertificates(_ fleet: Fleet) -> [(name: String, leaf: Certificate)] {
+        let (agents, members) = (fleet.identity.toAgents, fleet.identity.toMembers)
+        return [("agent", agents.certificate), ("client", members.certificate)].compactMap { name, path in
+            // What cannot be read was made again when this command began.
+            (try? Certificate.load(path).first).map { (name, $0) }
+        }
     }
 }
 

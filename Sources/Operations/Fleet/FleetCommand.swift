@@ -353,7 +353,7 @@ struct FleetCommand {
             }
         case "certs":
             return try await held(fleet, "certs", names, resuming: operation) { held throws(FleetFailure) in
-                try await fleet.renewCertificates(held, names)
+                try await fleet.renewEverything(held, names)
             }
         case "repair":
             return try await held(fleet, "repair", names, resuming: operation) { held throws(FleetFailure) in
@@ -412,6 +412,11 @@ struct FleetCommand {
                     ))
                 silent.insert(host.name)
             }
+        }
+        for (host, end) in await fleet.agents.endedIdentities(silent.sorted()) {
+            let evidence = "the identity of its agent expired on \(UTCTime.text(end))"
+            let check = AgentPB.Check(name: "certs.agent", verdict: .fail, evidence: evidence, remedy: AgentIdentity.wayBack(host))
+            found.append((host, check))
         }
         let answering = inventory.hosts.map(\.name).filter { !silent.contains($0) }
         do throws(FleetFailure) { if !answering.isEmpty { try await fleet.compareHosts(answering) } } catch {
@@ -475,7 +480,9 @@ struct FleetCommand {
                 "covey apply -f \(file.path)",
                 warn: true)
         }
+        found += operatorChecks(fleet, now).map { ("operator", $0) }
         for (host, agent) in view.agents.sorted(by: { $0.key < $1.key }) {
+            if let check = identityCheck(host, agent, now) { found.append((host, check)) }
             if let operation = agent.operation, operation.state == "open" {
                 add(
                     host, "operation", false, "\(operation.id) has not ended", "covey op resume \(operation.id)",

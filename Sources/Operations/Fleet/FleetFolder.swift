@@ -24,7 +24,7 @@ struct FleetAuthorities {
     let agents: CertificateAuthority
     let clients: CertificateAuthority
     let peers: CertificateAuthority
-    private let bundles: [AuthorityRole: [UInt8]]
+    private let bundles: [HeldAuthority: [UInt8]]
     /// What was made, a line each.
     private(set) var events: [String] = []
 
@@ -64,7 +64,10 @@ struct FleetAuthorities {
         if KeyFile.exists(certificate) || KeyFile.exists(key) {
             guard let first = try Certificate.load(certificate).first else { throw .noCertificate(source: certificate) }
             guard first.secondsLeft(now: now) > 0 else {
-                throw .library(what: certificate, reason: "the authority has expired")
+                let remedy =
+                    role == "agent"
+                    ? "; move it and its key away, and give every host an identity of the next one: covey enroll" : ""
+                throw .library(what: certificate, reason: "the authority has expired\(remedy)")
             }
             return try CertificateAuthority(certificate: first, key: PrivateKey.load(key, mustBePrivate: true))
         }
@@ -88,7 +91,8 @@ struct FleetAuthorities {
             let path = "\(place)/\(file).crt"
             // One that cannot be read is made again.
             if let there = try? Certificate.load(path).first, now - there.notBefore < seconds * 2 / 3,
-                KeyFile.exists("\(place)/\(file).key"), there.issuer == authority.certificate.subject
+                KeyFile.exists("\(place)/\(file).key"),
+                CertificateChain.problem([there], trusted: [authority.certificate], usages: [.client], at: now) == nil
             {
                 continue
             }
@@ -119,12 +123,20 @@ struct FleetAuthorities {
     }
 
     /// What those who are shown its certificates trust.
-    func bundle(_ role: AuthorityRole) -> [UInt8] { bundles[role] ?? root(role).certificate.pem }
+    func bundle(_ role: HeldAuthority) -> [UInt8] { bundles[role] ?? root(role).certificate.pem }
 
     func root(_ role: AuthorityRole) -> CertificateAuthority { role == .client ? clients : peers }
 
+    func root(_ role: HeldAuthority) -> CertificateAuthority {
+        switch role {
+        case .client: clients
+        case .peer: peers
+        case .agent: agents
+        }
+    }
+
     /// For a host that issues in the root's name, for leaves only and as long as the root lives.
-    func issueAuthority(_ role: AuthorityRole, _ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {
+    func issueAuthority(_ role: HeldAuthority, _ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {
         let request = try SigningRequest(pem: pem)
         guard request.commonName == host.name else {
             throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(host.name)")
@@ -145,13 +157,9 @@ struct FleetAuthorities {
 
     func issueAgent(_ host: Inventory.Host, _ pem: [UInt8]) throws(PKIError) -> Certificate {
         let request = try SigningRequest(pem: pem)
-        guard request.commonName == "agent:\(host.name)" else {
+        guard request.commonName == AgentIdentity.commonName(host.name) else {
             throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of the agent of \(host.name)")
         }
-        let profile = CertificateProfile(
-            commonName: "agent:\(host.name)", organizations: [inventory.name], hosts: [host.address, host.name],
-            now: now,
-            validitySeconds: Self.year)
-        return try agents.issue(profile, for: request)
+        return try agents.issue(AgentIdentity.profile(host, inventory.name, now: now), for: request)
     }
 }

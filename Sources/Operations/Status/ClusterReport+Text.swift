@@ -114,6 +114,7 @@ extension ClusterReport {
         if let unit = row.unit { members.append(.init("unit", .string(unit))) }
         if row.view?.facts != nil { members.append(.init("ageSeconds", .number(row.age ?? 0))) }
         if let left = row.certificateSecondsLeft { members.append(.init("certificateSecondsLeft", .number(left))) }
+        if let left = row.identitySecondsLeft { members.append(.init("agentCertificateSecondsLeft", .number(left))) }
         return .object(members)
     }
 }

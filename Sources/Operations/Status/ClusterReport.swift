@@ -42,6 +42,8 @@ struct ClusterReport: Sendable, Equatable {
         var view: MemberView?
         /// Seconds the certificate for clients is still good for; nil when it cannot be read.
         var certificateSecondsLeft: Int64?
+        /// Of its agent's own.
+        var identitySecondsLeft: Int64?
         /// Entries behind the most advanced member; nil when unknown.
         var lag: UInt64?
         /// What its agent says of the unit when it does not run: `failed (exit 1)`.
@@ -104,6 +106,8 @@ struct ClusterReport: Sendable, Equatable {
         var source = "ledger"
         /// Seconds left by host, a host without an entry has none that can be read; nil when they are on other hosts.
         var certificates: [String: Int64]?
+        /// Seconds left of the agents' own, by host.
+        var identities: [String: Int64] = [:]
         /// Hosts whose agents were asked and are silent: their certificates are not known.
         var silentAgents: Set<String> = []
         /// By host: how a unit is that does not run.
@@ -134,7 +138,7 @@ struct ClusterReport: Sendable, Equatable {
             let view = views[host.name]
             return Row(
                 host: host, isMember: ledger.map { $0.has(host) } ?? (host.role == .voter), view: view,
-                certificateSecondsLeft: evidence.certificates?[host.name],
+                certificateSecondsLeft: evidence.certificates?[host.name], identitySecondsLeft: evidence.identities[host.name],
                 lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) }, unit: evidence.units[host.name],
                 slot: evidence.slots[host.name]?.runs,
                 age: evidence.ages[host.name])

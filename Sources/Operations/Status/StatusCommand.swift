@@ -84,7 +84,12 @@ struct StatusCommand {
             let signals = watching ? try SignalWatch(loop) { _ in screen.end() } : nil
             let gateway = try Gateway(loop, credentials)
             let agents: Agents?
-            if case .fleet = standpoint { agents = try Agents(inventory, folder) } else { agents = nil }
+            if case .fleet = standpoint {
+                try renewOperator()
+                agents = try Agents(inventory, folder)
+            } else {
+                agents = nil
+            }
             let command = self
             let mailbox = loop.mailbox
             Task {
@@ -160,6 +165,21 @@ struct StatusCommand {
         return report
     }
 
+    /// Where the authorities are the operator's own certificates become new in time, whatever is asked.
+    private func renewOperator() throws(UpCommand.Refused) {
+        let path = FleetAuthorities.operatorFolder(folder) + "/agent.crt"
+        let now = Int64(Clock.wall() / 1_000_000_000)
+        do throws(PKIError) {
+            guard KeyFile.exists(folder.pki + "/agent-ca.key") else {
+                if let leaf = try Certificate.load(path).first, leaf.notAfter <= now {
+                    throw PKIError.library(what: path, reason: "has expired; any command renews it where the authorities are")
+                }
+                return
+            }
+            _ = try FleetAuthorities(folder, inventory)
+        } catch { throw UpCommand.Refused(code: 3, text: "\(error)") }
+    }
+
     private func localLedger() throws(UpCommand.Refused) -> Ledger {
         guard KeyFile.exists(folder.ledger) else {
             throw UpCommand.Refused(
@@ -190,12 +210,16 @@ struct StatusCommand {
         evidence.source = "agents of \(seen.keys.sorted().joined(separator: ", "))"
         evidence.silentAgents = Set(inventory.hosts.map(\.name).filter { seen[$0] == nil })
         evidence.isBlind = seen.isEmpty
-        evidence.news = FileNews.lines(seen)
+        evidence.news = FileNews.lines(seen) + IdentityNews.lines(inventory, seen)
+        for (host, end) in await agents.endedIdentities(evidence.silentAgents.sorted()).sorted(by: { $0.key < $1.key }) {
+            evidence.news.append("\(host): \(AgentIdentity.ended(host, end))")
+        }
         let now = Int64(Clock.wall() / 1_000_000_000)
         var certificates: [String: Int64] = [:]
         for (host, agent) in seen {
             // The one that ends first is the one that counts.
             certificates[host] = agent.certificates.map { $0.notAfter - now }.min()
+            if let own = agent.agentCertificate { evidence.identities[host] = own.notAfter - now }
             if !agent.slot.isEmpty, agent.unit?.active == "active" {
                 evidence.slots[host] = .init(runs: agent.runningSlot, next: agent.slot)
             }

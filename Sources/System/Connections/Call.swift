@@ -43,11 +43,14 @@ package struct PeerIdentity: Sendable, Equatable {
     package var address: String
     /// Of the verified client certificate; nil without one.
     package var commonName: String?
+    /// Whoever issued that certificate.
+    package var issuer: String?
     package var isTLS: Bool
 
-    package init(address: String = "", commonName: String? = nil, isTLS: Bool = false) {
+    package init(address: String = "", commonName: String? = nil, issuer: String? = nil, isTLS: Bool = false) {
         self.address = address
         self.commonName = commonName
+        self.issuer = issuer
         self.isTLS = isTLS
     }
 }

@@ -418,6 +418,7 @@ package protocol TransportSecurity: AnyObject {
     var failure: String? { get }
     var negotiatedProtocol: String? { get }
     var peerCommonName: String? { get }
+    var peerIssuer: String? { get }
     /// What the client asked for by SNI.
     var requestedServerName: String? { get }
     func shutdown(cipher: inout [UInt8])

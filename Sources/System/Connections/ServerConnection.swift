@@ -145,6 +145,7 @@ final class ServerConnection: EventHandler {
         let goesOn = tls.receive(bytes, plain: &plain, cipher: &backlog)
         if !wasEstablished && tls.isEstablished {
             peer.commonName = tls.peerCommonName
+            peer.issuer = tls.peerIssuer
             if tls.negotiatedProtocol == "h2" { startHTTP2() }
             if let admission { ask(admission) }
         }

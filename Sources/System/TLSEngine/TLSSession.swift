@@ -233,6 +233,11 @@ import PKI
         material.configuration.verification == .required ? peerCertificate()?.commonName : nil
     }
 
+    /// Of the same certificate, as its issuer's subject reads.
+    package var peerIssuer: String? {
+        material.configuration.verification == .required ? peerCertificate()?.issuer : nil
+    }
+
     package func peerCertificate() -> Certificate? {
         guard let pointer = unsafe SSL_get1_peer_certificate(ssl) else { return nil }
         return unsafe Certificate(owned: pointer)

@@ -104,5 +104,31 @@ extension JournalMessage {
 
                 Nothing needs to be done.
                 """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a205", text: "agent: age of its identity",
+            subject: "The identity of the agent of @COVEY_MEMBER@ comes to its end, or is good again",
+            explanation: """
+                By this certificate operators and other agents know the agent. Members go on without it; nothing can be asked of
+                the host when it has ended.
+
+                While it is good: covey certs renew @COVEY_MEMBER@. When it has expired: covey enroll @COVEY_MEMBER@, or covey
+                enroll --token @COVEY_MEMBER@. So that it renews by itself, name holders in the inventory.
+                """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a206", text: "agent: identity renewed",
+            subject: "The agent of @COVEY_MEMBER@ has a new identity",
+            explanation: """
+                The agent made a new key, had it certified, and saw the new certificate on its own port.
+
+                Nothing needs to be done.
+                """),
+        JournalMessage(
+            id: "b1f4d6a07c3e4f52a9c81e0d35f7a207", text: "agent: identity not renewed",
+            subject: "The agent of @COVEY_MEMBER@ did not get a new identity",
+            explanation: """
+                The message says why. The old identity is in use, and the agent tries again every few minutes.
+
+                A holder that holds nothing gets an authority by: covey ca distribute. By hand: covey certs renew @COVEY_MEMBER@
+                """),
     ]
 }

@@ -579,6 +579,8 @@ package enum AgentPB {
         package var inventoryDigest: String = ""
         package var wallClock: Int64 = 0
         package var agentCertificateNotAfter: Int64 = 0
+        package var agentCertificate: AgentPB.CertificateState? = nil
+        package var agentRenewal: String = ""
         package var authorities: [AgentPB.CertificateState] = []
         package var renewal: String = ""
         package var engine: String = ""
@@ -598,10 +600,11 @@ package enum AgentPB {
             host: String = "", ledger: String = "", identity: String = "", hasData: Bool = false, unit: AgentPB.UnitState? = nil,
             certificates: [AgentPB.CertificateState] = [], epoch: UInt64 = 0, operation: AgentPB.Operation? = nil, isPaused: Bool = false,
             pausedReason: String = "", health: String = "", configurationDigest: String = "", inventoryDigest: String = "",
-            wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, authorities: [AgentPB.CertificateState] = [], renewal: String = "",
-            engine: String = "", slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0,
-            auditHead: String = "", auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0,
-            needsRestart: Bool = false, hadLedger: Bool = false
+            wallClock: Int64 = 0, agentCertificateNotAfter: Int64 = 0, agentCertificate: AgentPB.CertificateState? = nil,
+            agentRenewal: String = "", authorities: [AgentPB.CertificateState] = [], renewal: String = "", engine: String = "",
+            slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0, auditHead: String = "",
+            auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
+            hadLedger: Bool = false
         ) {
             self.host = host
             self.ledger = ledger
@@ -618,6 +621,8 @@ package enum AgentPB {
             self.inventoryDigest = inventoryDigest
             self.wallClock = wallClock
             self.agentCertificateNotAfter = agentCertificateNotAfter
+            self.agentCertificate = agentCertificate
+            self.agentRenewal = agentRenewal
             self.authorities = authorities
             self.renewal = renewal
             self.engine = engine
@@ -651,6 +656,8 @@ package enum AgentPB {
                 case 13: try reader.read(&inventoryDigest)
                 case 14: try reader.read(&wallClock)
                 case 15: try reader.read(&agentCertificateNotAfter)
+                case 16: try reader.read(&agentCertificate)
+                case 17: try reader.read(&agentRenewal)
                 case 30: try reader.read(&authorities)
                 case 31: try reader.read(&renewal)
                 case 40: try reader.read(&engine)
@@ -683,6 +690,8 @@ package enum AgentPB {
             writer.field(40, engine)
             writer.field(31, renewal)
             writer.field(30, authorities)
+            writer.field(17, agentRenewal)
+            writer.field(16, agentCertificate)
             writer.field(15, agentCertificateNotAfter)
             writer.field(14, wallClock)
             writer.field(13, inventoryDigest)
@@ -718,6 +727,8 @@ package enum AgentPB {
                 FieldDescriptor(13, "inventory_digest", .string),
                 FieldDescriptor(14, "wall_clock", .int64),
                 FieldDescriptor(15, "agent_certificate_not_after", .int64),
+                FieldDescriptor(16, "agent_certificate", .message({ AgentPB.CertificateState.descriptor }), .explicit),
+                FieldDescriptor(17, "agent_renewal", .string),
                 FieldDescriptor(30, "authorities", .message({ AgentPB.CertificateState.descriptor }), .repeated),
                 FieldDescriptor(31, "renewal", .string),
                 FieldDescriptor(40, "engine", .string),
