@@ -63,6 +63,22 @@ import Testing
         Dictionary(uniqueKeysWithValues: inventory.hosts.map { ($0.name, ChangePlan.Seen()) })
     }
 
+    @Test func `what was given up while a host was away is as if it were not there`() throws {
+        var seen = bare()
+        seen["kv3"] = .init(ledger: ledger(["kv1", "kv2", "kv3"], .pending, token: "main-0"), isVoid: true, hasData: true)
+        #expect(try decide(seen).kind == .bootstrap(resuming: nil))
+        seen = self.seen(["kv1", "kv2", "kv3"])
+        seen["kv4"]?.ledger = ledger(["kv4"], token: "main-0")
+        #expect(refusal { try decide(seen) } == "LEDGER")
+        seen["kv4"]?.isVoid = true
+        #expect(try decide(seen).kind == .nothing)
+    }
+
+    @Test func `leadership goes to who comes, then to who stays, never to who is removed as well`() throws {
+        let plan = try decide(["kv3", "kv4"], seen(["kv1", "kv2", "kv3"]), anyCount: true)
+        #expect(["kv4", "kv3", "kv2", "kv1"].map(plan.permanence) == [2, 1, 0, 0])
+    }
+
     @Test func `bare hosts become a cluster in one step with no way back`() throws {
         let plan = try decide(bare())
         #expect(plan.kind == .bootstrap(resuming: nil))
