@@ -1,12 +1,17 @@
 // What people see while something goes on: a line an event, on standard error, with the time in UTC.
 
 import Glibc
+import Inventory
 import Linux
 import Telemetry
 
 struct EventLines: Sendable {
     /// Width of the column of names.
     var nameWidth = 0
+
+    init(nameWidth: Int = 0) { self.nameWidth = nameWidth }
+
+    init(_ inventory: Inventory) { nameWidth = inventory.hosts.map(\.name.count).max() ?? 0 }
 
     func tell(_ name: String, _ text: String) {
         let blank = String(repeating: " ", count: max(0, nameWidth - name.count))

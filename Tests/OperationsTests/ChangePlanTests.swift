@@ -1,6 +1,7 @@
 import Foundations
 import Inventory
 import Testing
+import Wire
 
 @testable import Operations
 
@@ -61,6 +62,38 @@ import Testing
 
     private func bare() -> [String: ChangePlan.Seen] {
         Dictionary(uniqueKeysWithValues: inventory.hosts.map { ($0.name, ChangePlan.Seen()) })
+    }
+
+    @Test func `what was given up while a host was away is as if it were not there`() throws {
+        var seen = bare()
+        seen["kv3"] = .init(ledger: ledger(["kv1", "kv2", "kv3"], .pending, token: "main-0"), isVoid: true, hasData: true)
+        #expect(try decide(seen).kind == .bootstrap(resuming: nil))
+        seen = self.seen(["kv1", "kv2", "kv3"])
+        seen["kv4"]?.ledger = ledger(["kv4"], token: "main-0")
+        #expect(refusal { try decide(seen) } == "LEDGER")
+        seen["kv4"]?.isVoid = true
+        #expect(try decide(seen).kind == .nothing)
+    }
+
+    @Test func `a cluster that serves is not void, whatever an agent says was given up`() {
+        func agent(_ token: String?, voided: [String] = []) -> AgentPB.ObserveResponse {
+            AgentPB.ObserveResponse(
+                ledger: token.map { PrettyJSON.text(ledger(["kv1", "kv2"], token: $0).json) } ?? "", voided: voided)
+        }
+        let down = MemberView(health: .unreachable("refused"), facts: nil)
+        var view = Fleet.View(
+            agents: ["kv1": agent("main-1"), "kv2": agent("main-0"), "kv3": agent(nil, voided: ["main-0", "main-1"])],
+            members: ["kv1": MemberView(health: .healthy, facts: nil), "kv2": down])
+        #expect(!view.isVoid(ledger(["kv1"], token: "main-1")))
+        #expect(view.isVoid(ledger(["kv1"], token: "main-0")))
+        view.members["kv1"] = down
+        #expect(view.isVoid(ledger(["kv1"], token: "main-1")))
+        #expect(!view.isVoid(ledger(["kv1"], token: "main-2")))
+    }
+
+    @Test func `leadership goes to who comes, then to who stays, never to who is removed as well`() throws {
+        let plan = try decide(["kv3", "kv4"], seen(["kv1", "kv2", "kv3"]), anyCount: true)
+        #expect(["kv4", "kv3", "kv2", "kv1"].map(plan.permanence) == [2, 1, 0, 0])
     }
 
     @Test func `bare hosts become a cluster in one step with no way back`() throws {

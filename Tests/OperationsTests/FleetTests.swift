@@ -90,6 +90,38 @@ import Testing
             #expect(watch.end("INT") == 0)
         }
 
+        func token(_ host: String) -> String? {
+            let lines = text("\(host)/var/lib/covey-agent/main/ledger.json").split(separator: "\n")
+            return lines.first { $0.contains("\"token\"") }.map(String.init)
+        }
+
+        /// As after a month in which nobody did more than look.
+        func operatorExpires() throws {
+            let pki = folder + "/state/main/pki", client = folder + "/state/main/client"
+            let authority = try CertificateAuthority(
+                certificate: Certificate.load(pki + "/client-ca.crt")[0],
+                key: PrivateKey.load(pki + "/client-ca.key", mustBePrivate: true))
+            let key = try PrivateKey.generate()
+            let profile = CertificateProfile(
+                commonName: "root", organizations: ["main"], usages: [.client], now: Int64(time(nil)) - 40 * 86_400,
+                validitySeconds: 30 * 86_400)
+            try KeyFile.write(key.pem, to: client + "/client.key", mode: 0o600)
+            try KeyFile.write(authority.issue(profile, for: key).pem, to: client + "/client.crt", mode: 0o644)
+        }
+
+        /// Ctrl-C between two members: it stops with what to type, nothing else begins, and the rest is done then.
+        func isInterrupted() {
+            let restart = UpProcess(
+                ["--soak", "10m", "-f", folder + "/cluster.yaml", "--state-dir", folder + "/state"],
+                command: [UpProcess.program, "restart"], name: "restart", logs: folder)
+            #expect(restart.tells("[ok ] 1/3 restart"))
+            #expect(restart.end("INT") == 4, "\(restart.events)")
+            #expect(restart.events.contains("STOPPED: interrupted") && restart.events.contains("next: covey op resume restart-"))
+            #expect(covey("restart").status == 5)
+            let resumed = covey("op", "resume", "--soak", "0s")
+            #expect(resumed.status == 0 && resumed.output.contains("[ok ] 2/2 restart"), "\(resumed.output)")
+        }
+
         func generation() -> String {
             text("n1/var/lib/covey-agent/main/ledger.json").split(separator: "\n").first { $0.contains("generation") }.map(
                 String.init) ?? ""
@@ -199,15 +231,16 @@ import Testing
         #expect(
             !list.contains("n3 ") && list.split(separator: "\n").filter { $0.contains(" ok ") }.count == 3, "\(list)")
         #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
+        try fleet.operatorExpires()
         let status = fleet.covey("status")
-        #expect(status.status == 10 && status.output.hasPrefix("main  HEALTHY  voters 3"), "\(status.output)")
+        #expect(status.status == 10 && status.output.contains("main  HEALTHY  voters 3"), "\(status.output)")
+        #expect(status.output.contains("made the operator's certificate for clients"), "\(status.output)")
         #expect(status.output.contains("n3 is no member, the inventory calls it a voter"), "\(status.output)")
         let onHost = Subprocess.run(UpProcess.program, ["status", fleet.folder + "/n4/etc/covey/main/cluster.yaml"])
         #expect(onHost.status == 10 && onHost.output.contains("n4 is a member"), "\(onHost.output)")
         try fleet.isWatched()
 
-        let restarted = fleet.covey("restart", "--soak", "0s")
-        #expect(restarted.status == 0, "\(restarted.output)")
+        fleet.isInterrupted()
         let renewed = fleet.covey("certs", "renew", "n1")
         #expect(renewed.status == 0, "\(renewed.output)")
         #expect(try fleet.etcdctl("get", "greeting").output == "greeting\nhello\n")
@@ -264,13 +297,17 @@ import Testing
         let token = fleet.text("n1/var/lib/covey-agent/main/ledger.json")
         #expect(token.contains("\"pending\""))
         fleet.kill("n3")
-        fleet.start("n3")
         let aborted = fleet.covey("op", "abort")
         #expect(aborted.status == 0, "\(aborted.output)")
         #expect(fleet.text("n1/var/lib/covey-agent/main/ledger.json").isEmpty)
+        // Away when it was given up, this one comes back with what nobody else has any more.
+        fleet.start("n3")
+        #expect(fleet.text("n3/var/lib/covey-agent/main/ledger.json").contains("\"pending\""))
         let made = fleet.covey("apply")
         try #require(made.status == 0, "\(made.output)")
+        #expect(made.output.contains("was given up while it was away"), "\(made.output)")
         #expect(fleet.text("n1/var/lib/covey-agent/main/ledger.json") != token)
+        #expect(fleet.token("n3") == fleet.token("n1") && fleet.token("n1") != nil)
         let ended = fleet.covey("decommission", "--cluster", "--confirm", "main")
         #expect(ended.status == 0, "\(ended.output)")
     }

@@ -83,7 +83,8 @@ final class HostKeeper {
         seen.file = fileState(cluster)
         seen.inventoryGeneration = inventory?.generation ?? 0
         seen.needsRestart = needsRestart(cluster, seen.unit)
-        seen.hadLedger = hadLedger(cluster)
+        seen.voided = voidedTokens(cluster)
+        seen.hadLedger = !seen.voided.isEmpty
         seen.authorities = heldAuthorities(cluster)
         seen.renewal = renewalText(cluster)
         describeAudit(cluster, &seen)

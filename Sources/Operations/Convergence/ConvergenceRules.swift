@@ -39,6 +39,8 @@ struct ConvergenceRules: Sendable {
         var paused: String?
         var needsRestart = false
         var hadLedger = false
+        /// Tokens of what was set aside there.
+        var voided: Set<String> = []
         var holds: Set<AuthorityRole> = []
     }
 
@@ -64,6 +66,10 @@ struct ConvergenceRules: Sendable {
     func decide() -> Decision {
         guard inventory.hosts.contains(where: { $0.name == host }) else {
             return .waiting("\(path) does not name this host, \(host)")
+        }
+        let voided = agents.values.reduce(into: Set<String>()) { $0.formUnion($1.voided) }
+        if let old = sorted().first(where: { $0.agent.ledger.map { voided.contains($0.token) } ?? false })?.name {
+            return .needsOperator("\(old) has what was given up or ended while it was away; covey apply -f \(path) sets it aside")
         }
         if Set(agents.values.compactMap { $0.ledger?.token }).count > 1 {
             return .needsOperator("hosts have ledgers of different clusters; look: covey status")
@@ -231,6 +237,7 @@ extension ConvergenceRules.Agent {
         paused = seen.isPaused ? seen.pausedReason : nil
         needsRestart = seen.needsRestart
         hadLedger = seen.hadLedger
+        voided = Set(seen.voided)
         holds = Set(seen.authorities.compactMap { AuthorityRole(rawValue: $0.name) })
     }
 }

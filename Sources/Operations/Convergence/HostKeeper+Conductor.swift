@@ -5,6 +5,7 @@
 import Foundations
 import GRPC
 import Inventory
+import JSON
 import PKI
 import Wire
 
@@ -37,9 +38,18 @@ extension HostKeeper {
         return state
     }
 
-    func hadLedger(_ cluster: String) -> Bool {
-        Self.names(in: folders.records(cluster)).contains { $0.hasPrefix("ledger.json.void-") }
+    /// Of attempts that were given up and clusters that were ended. What cannot be read has a token nobody has.
+    func voidedTokens(_ cluster: String) -> [String] {
+        let folder = folders.records(cluster)
+        return Self.names(in: folder).filter { $0.hasPrefix("ledger.json.void-") }.sorted().map { name in
+            guard let bytes = try? KeyFile.read("\(folder)/\(name)").bytes, let json = try? JSONValue(parsing: bytes),
+                let ledger = Ledger(json)
+            else { return "" }
+            return ledger.token
+        }
     }
+
+    func hadLedger(_ cluster: String) -> Bool { !voidedTokens(cluster).isEmpty }
 
     // MARK: Who may
 

@@ -59,6 +59,8 @@ struct ChangePlan: Sendable, Equatable {
     struct Seen: Sendable, Equatable {
         var hasAgent = true
         var ledger: Ledger?
+        /// What the ledger says was given up or ended while the host was away; the data with it.
+        var isVoid = false
         var hasData = false
         /// Whose server made the data: covey or etcd; empty when not known.
         var engine = ""
@@ -108,6 +110,15 @@ struct ChangePlan: Sendable, Equatable {
 
     static func decide(_ wish: Wish, _ seen: [String: Seen]) throws(Refusal) -> ChangePlan {
         let wanted = wish.voters ?? wish.inventory.voters.map(\.name)
+        // What goes before anything else is done: see Fleet.clearVoid.
+        let seen = seen.mapValues { host in
+            guard host.isVoid else { return host }
+            var host = host
+            host.ledger = nil
+            host.hasData = false
+            host.engine = ""
+            return host
+        }
         let ledger = try newestLedger(seen)
         try checkCount(wanted.count, wish)
         guard let ledger, ledger.state == .active else { return try bootstrap(wish, wanted, ledger, seen) }
@@ -368,6 +379,18 @@ extension ChangePlan {
         var text = "\(kind)"
         for step in steps { text += "|\(step.action) \(step.votersAfter) \(step.toleranceAfter)" }
         return String(InventoryHash.of(text).prefix(12))
+    }
+
+    /// How long somebody will be a member: 2 for who comes, 1 for who stays, 0 for who is removed as well.
+    func permanence(_ name: String) -> Int {
+        for step in steps {
+            switch step.action {
+            case .add(name): return 2
+            case .remove(name, _): return 0
+            default: break
+            }
+        }
+        return 1
     }
 
     static func words(_ action: Action) -> String {

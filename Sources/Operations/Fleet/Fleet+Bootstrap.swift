@@ -12,7 +12,7 @@ import Wire
 extension Fleet {
     func bootstrap(_ held: Held, _ existing: Ledger?, startedAt: UInt64) async throws(FleetFailure) {
         let names = inventory.voters.map(\.name)
-        let progress = Progress(events, held.operation.id, 7)
+        let progress = Progress(self, held.operation.id, 7)
         var ledger =
             existing ?? Ledger.pending(inventory, token: "\(cluster)-\(Hexadecimal.encode(SecureRandom.bytes(8)))")
         try await compareHosts(names)
@@ -160,19 +160,21 @@ extension Fleet {
 /// A line when a step ends, with the time it took.
 final class Progress: @unchecked Sendable {
     // Used by one task after the other.
-    private let events: EventLines
+    private let fleet: Fleet
+    private var events: EventLines { fleet.events }
     private let operation: String
     private let count: Int
     private var number = 0
 
-    init(_ events: EventLines, _ operation: String, _ count: Int) {
-        self.events = events
+    init(_ fleet: Fleet, _ operation: String, _ count: Int) {
+        self.fleet = fleet
         self.operation = operation
         self.count = count
     }
 
     func run(_ name: String, _ text: String, _ body: () async throws(FleetFailure) -> Void) async throws(FleetFailure) {
         number += 1
+        try fleet.goOn(before: "\(number)/\(count) \(name)")
         let start = Clock.monotonic()
         do throws(FleetFailure) { try await body() } catch {
             events.tell("[FAIL] \(number)/\(count) \(name)  \(error)")

@@ -73,7 +73,7 @@ extension Fleet {
 
     /// 3.8 over the agents' channel, when certificates have expired or are wrong already.
     func repairCertificates(_ held: Held, _ names: [String]) async throws(FleetFailure) {
-        let progress = Progress(events, held.operation.id, names.count)
+        let progress = Progress(self, held.operation.id, names.count)
         for name in names {
             try await progress.run("repair \(name)", "new keys and certificates") { () async throws(FleetFailure) in
                 try await self.certify(held, [name])

@@ -19,7 +19,7 @@ extension Fleet {
         let steps = plan.steps.filter { !$0.action.isRestart }
         // What has no way back is gone on with; before that a learner that is too slow is taken out again.
         var mayGoBack = true
-        let progress = Progress(events, held.operation.id, steps.count)
+        let progress = Progress(self, held.operation.id, steps.count)
         for step in steps {
             let text = "voters \(step.votersAfter), can lose \(step.toleranceAfter)"
             if step.isOneWay { mayGoBack = false }
@@ -34,7 +34,8 @@ extension Fleet {
                             })
                     try await self.certify(held, [name])
                     try await self.stageAndActivate(held, [name])
-                case .remove(let name, let isDead): ledger = try await self.remove(name, isDead, ledger, held)
+                case .remove(let name, let isDead):
+                    ledger = try await self.remove(name, isDead, ledger, held, plan)
                 case .add(let name):
                     do throws(FleetFailure) { ledger = try await self.add(name, ledger, held) } catch {
                         guard error.isOverBudget && goesBack else { throw error }
@@ -180,6 +181,7 @@ extension Fleet {
                             + "journalctl -u covey-server@\(cluster) on \(name)")
                 }
             }
+            try goOn(before: "\(name) is a voter; \(reason)")
             try? await Task.sleep(for: .milliseconds(200))  // as above
         }
         try await wait(seconds: 60, "\(name) is not healthy as a voter") { [self] in
@@ -189,9 +191,9 @@ extension Fleet {
 
     // MARK: Removing
 
-    private func remove(_ name: String, _ isDead: Bool, _ before: Ledger, _ held: Held) async throws(FleetFailure)
-        -> Ledger
-    {
+    private func remove(
+        _ name: String, _ isDead: Bool, _ before: Ledger, _ held: Held, _ plan: ChangePlan
+    ) async throws(FleetFailure) -> Ledger {
         guard let entry = before.members.first(where: { $0.name == name }) else { return before }
         let (names, client) = try await survivors(before, without: name)
         defer { client.close() }
@@ -200,7 +202,7 @@ extension Fleet {
             // Fenced by its own agent: it cannot come back in between.
             try await control(held, [name], [.stop, .disable, .mask])
         }
-        if !isDead { try await moveLeaderAway(from: name, to: names) }
+        if !isDead { try await moveLeaderAway(from: name, to: names, plan) }
         let end = Clock.monotonic() + 60_000_000_000
         while let member = try await list(client).first(where: { $0.peerURLs.contains(entry.peerURL) }) {
             do throws(ClientError) {
@@ -225,12 +227,16 @@ extension Fleet {
         return ledger
     }
 
-    /// To a healthy voter that stays and has everything.
-    func moveLeaderAway(from name: String, to candidates: [String]) async throws(FleetFailure) {
+    /// To a healthy voter that stays and has everything; first of all to one that has just come, since who replaces members one
+    /// after the other replaces the old ones.
+    func moveLeaderAway(from name: String, to candidates: [String], _ plan: ChangePlan? = nil) async throws(FleetFailure) {
         let views = await members(inventory.hosts.filter { candidates.contains($0.name) || $0.name == name })
         guard views[name]?.facts?.isLeader == true else { return }
         let best = views.filter { $0.key != name && $0.value.isHealthy && $0.value.facts?.isLearner == false }
-            .max { ($0.value.facts?.appliedIndex ?? 0) < ($1.value.facts?.appliedIndex ?? 0) }
+            .max {
+                let (left, right) = (plan?.permanence($0.key) ?? 0, plan?.permanence($1.key) ?? 0)
+                return (left, $0.value.facts?.appliedIndex ?? 0) < (right, $1.value.facts?.appliedIndex ?? 0)
+            }
         guard let target = best?.value.facts?.memberID else {
             throw FleetFailure(code: 4, text: "\(name) leads and there is no other healthy voter")
         }

@@ -4,6 +4,7 @@ import CoveyClient
 import Foundations
 import GRPC
 import Inventory
+import JSON
 import Linux
 import Wire
 
@@ -25,8 +26,11 @@ extension Fleet {
     }
 
     /// Unhealthy ones first, then followers, the leader last; never with one down.
-    /// Each into the program of the inventory, or of its host's package. `among`: nobody else is touched.
-    func rollingRestart(_ held: Held, only: String?, among: Set<String>? = nil) async throws(FleetFailure) {
+    /// Each into the program of the inventory, or of its host's package. `among`: nobody else is touched; `except`: healthy ones
+    /// of these are not, either.
+    func rollingRestart(
+        _ held: Held, only: String?, among: Set<String>? = nil, except: Set<String> = []
+    ) async throws(FleetFailure) {
         let view = await look()
         guard let ledger = view.ledger, ledger.state == .active else {
             throw FleetFailure(code: 3, text: "there is no cluster yet")
@@ -53,10 +57,13 @@ extension Fleet {
             }
         }
         guard !order.isEmpty else { throw FleetFailure(code: 2, text: "\(only ?? "") is no member") }
+        let done = order.filter { except.contains($0) && !unhealthy.contains($0) }
+        if !done.isEmpty { events.tell("restarted before: \(done.joined(separator: ", "))") }
+        order = order.filter { !done.contains($0) }
         if let only, let broken = unhealthy.first, broken != only {
             throw FleetFailure(code: 3, text: "MARGIN: \(broken) is not healthy; restart that first")
         }
-        let progress = Progress(events, held.operation.id, order.count)
+        let progress = Progress(self, held.operation.id, order.count)
         // On all of them, before the first is touched.
         let slots = try await stage(held, order)
         for name in order {
@@ -65,7 +72,32 @@ extension Fleet {
                 () async throws(FleetFailure) in
                 try await self.restart(held, name, names, into: slots[name])
             }
-            if name != order.last { try? await Task.sleep(for: soak) }  // nobody cancels but by ending the program
+            if name != order.last { try await rest(soak) }
+        }
+    }
+
+    /// By this operation, before it stopped, as their hosts have written down.
+    func restarted(_ held: Held) async -> Set<String> {
+        var done: Set<String> = []
+        for name in held.hosts {
+            let request = AgentPB.ReadJournalRequest(cluster: cluster, limit: 200)
+            // Who does not answer is restarted again: that does no harm.
+            let answer: AgentPB.ReadJournalResponse? = try? await agents.call(name, RPC.Agent.readJournal, request, seconds: 4)
+            let isDone = answer?.records.contains { record in
+                guard let json = try? JSONValue(parsing: record) else { return false }
+                return json["op"]?.string == held.operation.id && json["step"]?.string == "restart" && json["phase"]?.string == "done"
+            }
+            if isDone == true { done.insert(name) }
+        }
+        return done
+    }
+
+    /// The pause between two members, which nobody has to wait for who wants to stop.
+    private func rest(_ duration: Duration) async throws(FleetFailure) {
+        let end = Clock.monotonic() + UInt64(duration / .nanoseconds(1))
+        while Clock.monotonic() < end {
+            try goOn(before: "the next restart")
+            try? await Task.sleep(for: min(.milliseconds(200), .nanoseconds(end &- Clock.monotonic())))  // tasks are not cancelled
         }
     }
 
@@ -94,7 +126,7 @@ extension Fleet {
 
     /// New keys and certificates, one host after the other, without a restart; proven by what the ports show.
     func renewCertificates(_ held: Held, _ names: [String]) async throws(FleetFailure) {
-        let progress = Progress(events, held.operation.id, names.count)
+        let progress = Progress(self, held.operation.id, names.count)
         for name in names {
             try await progress.run("renew \(name)", "the member shows the new certificate") {
                 () async throws(FleetFailure) in

@@ -17,6 +17,7 @@ final class Fleet: Sendable {
     let agents: Agents
     let gateway: Gateway
     let events: EventLines
+    let interruption: Interruption
     var inventory: Inventory { file.inventory }
     var cluster: String { file.inventory.name }
     /// Pause after each member of a rolling procedure.
@@ -27,7 +28,8 @@ final class Fleet: Sendable {
 
     /// The operator's.
     convenience init(
-        _ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration, budget: Int64
+        _ file: InventoryFile, _ folder: StateFolder, _ loop: EventLoop, soak: Duration, budget: Int64,
+        interruption: Interruption
     ) throws(FleetFailure) {
         let text: String
         let identity: FleetIdentity
@@ -35,20 +37,21 @@ final class Fleet: Sendable {
             text = String(decoding: try KeyFile.read(file.path).bytes, as: UTF8.self)
             identity = try .ofOperator(folder, file.inventory)
         } catch { throw FleetFailure(text: "\(error)") }
-        try self.init(file, text, identity, loop, soak: soak, budget: budget)
+        try self.init(file, text, identity, loop, soak: soak, budget: budget, interruption: interruption)
     }
 
     init(
         _ file: InventoryFile, _ text: String, _ identity: FleetIdentity, _ loop: EventLoop, soak: Duration,
-        budget: Int64 = Fleet.budgetDefault
+        budget: Int64 = Fleet.budgetDefault, interruption: Interruption = Interruption()
     ) throws(FleetFailure) {
         self.file = file
         self.text = text
         self.identity = identity
         self.soak = soak
         self.budget = budget
+        self.interruption = interruption
         agents = try Agents(file.inventory, identity.toAgents)
-        events = EventLines(nameWidth: file.inventory.hosts.map(\.name.count).max() ?? 0)
+        events = EventLines(file.inventory)
         gateway = Gateway(whenAsked: loop, identity.toMembers)
     }
 
@@ -87,7 +90,19 @@ final class Fleet: Sendable {
         var agents: [String: AgentPB.ObserveResponse]
         var members: [String: MemberView]
 
-        var ledger: Ledger? { Ledger.newest(agents.values.compactMap { Ledger(text: $0.ledger) }) }
+        var ledger: Ledger? { Ledger.newest(agents.values.compactMap { Ledger(text: $0.ledger) }.filter { !isVoid($0) }) }
+
+        /// A host that was away when it was given up or ended still has it; another one set it aside. What serves is neither given
+        /// up nor ended, whatever an agent says.
+        func isVoid(_ ledger: Ledger) -> Bool {
+            agents.values.contains { $0.voided.contains(ledger.token) } && !serves(ledger.token)
+        }
+
+        private func serves(_ token: String) -> Bool {
+            agents.contains { host, agent in
+                members[host]?.isHealthy == true && Ledger(text: agent.ledger)?.token == token
+            }
+        }
     }
 
     func look() async -> View {
@@ -120,6 +135,7 @@ final class Fleet: Sendable {
             if let agent = view.agents[host.name] {
                 seen.hasAgent = true
                 seen.ledger = Ledger(text: agent.ledger)
+                seen.isVoid = seen.ledger.map(view.isVoid) ?? false
                 seen.hasData = agent.hasData
                 seen.engine = agent.engine
                 seen.inventoryDigest = agent.inventoryDigest
@@ -159,9 +175,9 @@ final class Fleet: Sendable {
         let names = inventory.hosts.map(\.name)
         let view = await agents.observe(names, cluster)
         let reachable = names.filter { view[$0] != nil }
-        let counted = view.values.compactMap { Ledger(text: $0.ledger) }.map { $0.members.map(\.name) }.max {
-            $0.count < $1.count
-        }
+        let voided = Set(view.values.flatMap(\.voided))
+        let counted = view.values.compactMap { Ledger(text: $0.ledger) }.filter { !voided.contains($0.token) }
+            .map { $0.members.map(\.name) }.max { $0.count < $1.count }
         let voters = counted ?? inventory.voters.map(\.name)
         let answering = voters.filter { reachable.contains($0) }
         let needed = needsAll ? voters.count : voters.count / 2 + 1
@@ -308,8 +324,8 @@ final class Fleet: Sendable {
         let end = Clock.monotonic() + UInt64(seconds) * 1_000_000_000
         while !(await isTrue()) {
             guard Clock.monotonic() < end else { throw FleetFailure(code: 4, text: "\(what) (waited \(seconds) s)") }
-            // Nobody cancels an operation but by ending the program.
-            try? await Task.sleep(for: every)
+            if interruption.isAsked { throw FleetFailure(code: 4, text: "interrupted while waiting: \(what) yet") }
+            try? await Task.sleep(for: every)  // tasks are not cancelled
         }
     }
 }

@@ -29,7 +29,9 @@ struct FleetCommand {
             let folder = StateFolder(values.text("state-dir"), cluster: inventory.name)
             let soak = values.option("soak") == nil ? Duration.seconds(0) : .nanoseconds(values.duration("soak"))
             let budget = values.option("budget") == nil ? Fleet.budgetDefault : values.duration("budget")
-            let fleet = try Fleet(file, folder, loop, soak: soak, budget: budget)
+            let interruption = Interruption()
+            let signals = try interruption.watch(loop, EventLines(inventory))
+            let fleet = try Fleet(file, folder, loop, soak: soak, budget: budget, interruption: interruption)
             for event in fleet.authorities.events { fleet.events.tell(event) }
             let result = Outcome(loop)
             let mailbox = loop.mailbox
@@ -42,6 +44,7 @@ struct FleetCommand {
                 }
             }
             loop.run()
+            withExtendedLifetime(signals) {}
             fleet.gateway.stop()
             return result.code
         } catch let error as FleetFailure {
@@ -104,7 +107,13 @@ struct FleetCommand {
         needsAll: Bool = false, plan: String = "",
         _ act: (Fleet.Held) async throws(FleetFailure) -> Void
     ) async throws(FleetFailure) -> Int32 {
+        fleet.interruption.begin()
+        defer { fleet.interruption.end() }
         let held = try await fleet.claim(kind, arguments, resuming: resuming, needsAll: needsAll, plan: plan)
+        if fleet.interruption.isAsked && resuming == nil {
+            await fleet.release(held, "aborted", "interrupted before anything was done")
+            throw FleetFailure(text: "interrupted; nothing was changed")
+        }
         fleet.events.tell("op \(held.operation.id) · epoch \(held.operation.epoch) · \(held.operation.owner)")
         do throws(FleetFailure) { try await act(held) } catch {
             if error.code == 3 {
@@ -202,6 +211,7 @@ struct FleetCommand {
                 throw FleetFailure(code: 3, text: "the cluster has changed since the plan was made; plan again")
             }
             if let gates { try await fleet.pass(gates, wish.overrides, view, isSecondLook: true) }
+            try await fleet.clearVoid(held, view)
             switch plan.kind {
             case .bootstrap:
                 try await fleet.bootstrap(held, plan.ledger, startedAt: startedAt)
@@ -223,7 +233,8 @@ struct FleetCommand {
         try await fleet.pass(context, overrides, view)
         return try await held(fleet, "restart", names + overrides.arguments, resuming: resuming) {
             held throws(FleetFailure) in
-            try await fleet.rollingRestart(held, only: names.first)
+            let before = resuming == nil ? [] : await fleet.restarted(held)
+            try await fleet.rollingRestart(held, only: names.first, except: before)
         }
     }
 

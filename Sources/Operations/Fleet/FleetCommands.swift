@@ -238,6 +238,7 @@ enum FleetCommands {
             }
             return enroll.run()
         case "env":
+            FleetAuthorities.renewOperator(folder, inventory.inventory)
             Output.data(ClientEnvironment(inventory.inventory, folder).file)
             return 0
         case "kubeadm": return kubeadm(inventory.inventory, folder, values.text("output-dir"))

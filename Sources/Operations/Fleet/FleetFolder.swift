@@ -55,6 +55,17 @@ struct FleetAuthorities {
         try operatorIdentity()
     }
 
+    /// For commands that only look: who has looked for a month and changed nothing must not be shown a cluster nobody can see.
+    static func renewOperator(_ folder: StateFolder, _ inventory: Inventory) {
+        guard KeyFile.exists(operatorFolder(folder) + "/agent.crt"), KeyFile.exists(folder.pki + "/agent-ca.key") else { return }
+        do throws(PKIError) {
+            for event in try FleetAuthorities(folder, inventory).events { EventLines(inventory).tell(event) }
+        } catch {
+            // With what is there it may work all the same.
+            EventLines(inventory).tell("the operator's certificates cannot be renewed: \(error)")
+        }
+    }
+
     private static func authority(
         _ role: String, _ seconds: Int64, _ folder: StateFolder, _ inventory: Inventory, _ now: Int64,
         _ made: inout [String]

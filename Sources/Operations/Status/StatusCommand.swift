@@ -75,6 +75,7 @@ struct StatusCommand {
         do {
             // Without a cluster there are no credentials either.
             if case .local = standpoint { _ = try localLedger() }
+            if case .fleet = standpoint { FleetAuthorities.renewOperator(folder, inventory) }
             if case .waiting(let news) = standpoint {
                 throw UpCommand.Refused(code: 3, text: "there is no cluster \(inventory.name) yet. \(news)")
             }
@@ -206,7 +207,8 @@ struct StatusCommand {
     private func ask(_ agents: Agents) async -> ClusterReport.Evidence {
         let seen = await agents.observe(inventory.hosts.map(\.name), inventory.name)
         var evidence = ClusterReport.Evidence()
-        evidence.ledger = Ledger.newest(seen.values.compactMap { Ledger(text: $0.ledger) })
+        let voided = Set(seen.values.flatMap(\.voided))
+        evidence.ledger = Ledger.newest(seen.values.compactMap { Ledger(text: $0.ledger) }.filter { !voided.contains($0.token) })
         evidence.source = "agents of \(seen.keys.sorted().joined(separator: ", "))"
         evidence.silentAgents = Set(inventory.hosts.map(\.name).filter { seen[$0] == nil })
         evidence.isBlind = seen.isEmpty

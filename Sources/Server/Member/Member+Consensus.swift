@@ -117,10 +117,21 @@ extension Member {
             quickSyncs += 1
             if quickSyncs > 20 { slowSyncs = 0 }
         }
-        if took > 1_000_000_000 {
-            warn("slow fdatasync", [("took", "\(took / 1_000_000)ms"), ("expected-duration", "1s")])
-        }
+        judgeDisk(took)
         syncsInBackground = slowSyncs >= 5
+    }
+
+    /// Each sync of a second is told; a disk that is slow all the time once a minute, since it would be the same again.
+    private func judgeDisk(_ took: UInt64) {
+        usualSync = (usualSync * 15 + took) / 16
+        if took > 1_000_000_000 { return tellSlowSync(took, "1s") }
+        guard usualSync > 50_000_000, slowDiskTold == 0 || loop.now &- slowDiskTold > 60_000_000_000 else { return }
+        slowDiskTold = loop.now
+        tellSlowSync(usualSync, "50ms")
+    }
+
+    private func tellSlowSync(_ took: UInt64, _ expected: String) {
+        warn("slow fdatasync", [("took", "\(took / 1_000_000)ms"), ("expected-duration", expected), ("path", log.directory)])
     }
 
     /// The log's thread reports: writes up to the ticket are durable, or never will be.
@@ -131,6 +142,7 @@ extension Member {
         lastSync.ended = Linux.Clock.monotonic()
         lastSync.took = lastSync.ended &- syncStarted
         syncStarted = lastSync.ended
+        judgeDisk(lastSync.took)
         if !log.isSyncing {
             // The next sync is tried inline again now and then.
             slowSyncs = max(0, slowSyncs - 1)

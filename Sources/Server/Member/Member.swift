@@ -145,6 +145,9 @@ package final class Member {
     var syncsInBackground = false
     var slowSyncs = 0
     var quickSyncs = 0
+    /// Nanoseconds, of the last dozen or two; and when it was told that they are too many.
+    var usualSync: UInt64 = 0
+    var slowDiskTold: UInt64 = 0
     var isMembershipDirty = true
     var connectedPeers: [MemberID] = []
 

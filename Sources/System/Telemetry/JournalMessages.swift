@@ -90,9 +90,10 @@ package struct JournalMessage: Sendable {
         JournalMessage(
             id: "1f864de6b6274e5f9f1701904ddad520", text: "slow fdatasync", subject: "The disk is too slow",
             explanation: """
-                A write to the log took @COVEY_TOOK@ to reach the disk. Everything waits for that: writes become slow, and a leader
-                with such a disk is voted out again and again. Look for other programs on the disk and for errors of it in the
-                kernel's log; a disk of its own for the member helps.
+                A write to the log took @COVEY_TOOK@ to reach the disk of @COVEY_PATH@, or many in a row took about that.
+                Everything waits for that: writes become slow, and a leader with such a disk is voted out again and again. Look for
+                other programs on the disk and for errors of it in the kernel's log; a disk of its own for the member helps. Until
+                then another member had better lead: covey member move-leader.
                 """),
         JournalMessage(
             id: "8806770e06a548a8951d44ce5bbe3a3d", text: "applied a membership change",

@@ -4,6 +4,7 @@ import time
 
 from systemdlab.processes import LabError, until
 
+from . import promises
 from .acts import FLEET, expect
 from .cluster import UNIT
 from .members import quietest
@@ -37,6 +38,7 @@ def replace_while_an_agent_dies(stage, who, point):
     fleet.now(*kept, spare)
     fleet.wait_healthy()
     until(lambda: dead.property(UNIT, "ActiveState") in ("inactive", "failed"), 30, "the member that was declared dead serves again")
+    fleet.clear_quarantine()
     return how
 
 
@@ -79,6 +81,7 @@ def the_quorum_is_lost_in_the_middle_of_a_replacement(stage):
     expect("covey op resume" in said, f"it does not say how to go on:\n{said}")
     status = fleet.operate("status", status=13)
     expect("NO-QUORUM" in status and lost.name in status, f"status does not name {lost.name}:\n{status}")
+    promises.the_cluster_is_not_healthy(left)
     refused = fleet.operate("op", "resume", status=3)
     expect(lost.name in refused, f"resume without a quorum does not name {lost.name}:\n{refused}")
     lost.boot()

@@ -145,7 +145,8 @@ def renewed_by_itself(stage, *hosts):
     waiting = list(hosts)
     while waiting:
         done = until(
-            lambda: next((host for host in waiting if shown(fleet, host) not in ("", old[host.name])), None), 120,
+            # A minute for each host before it, and as much again for a machine that is busy.
+            lambda: next((host for host in waiting if shown(fleet, host) not in ("", old[host.name])), None), 120 * len(hosts),
             f"the certificates of {[host.name for host in waiting]} are not renewed", pause=0.2)
         waiting.remove(done)
         took.append(time.monotonic() - begun)

@@ -60,6 +60,12 @@ class Writer(threading.Thread):
         moments = [since] + [moment for moment in list(self.acknowledged_at) if since <= moment <= until_time] + [until_time]
         return [later - earlier for earlier, later in zip(moments, moments[1:]) if later - earlier > longer_than]
 
+    def usual(self, since):
+        """Half of the writes were acknowledged within so many seconds of the one before: what gaps are to be compared with."""
+        moments = [moment for moment in list(self.acknowledged_at) if moment >= since]
+        between = sorted(later - earlier for earlier, later in zip(moments, moments[1:]))
+        return between[len(between) // 2] if between else 0.0
+
     def longest_gap(self, since, until_time):
         """Seconds without an acknowledgement, at most, in a period."""
         moments = [since] + [moment for moment in self.acknowledged_at if since <= moment <= until_time] + [until_time]

@@ -1,14 +1,18 @@
 """A cluster's members change while it is written to: replaced living and dead, restarted, rebooted, by many and by few."""
 
+import json
 import re
 import time
 
-from systemdlab.processes import until
+from systemdlab.processes import LabError, until
 
+from . import promises
 from .acts import FLEET, UPSTREAM, expect
 from .cluster import NAME, UNIT
+from .fleet import MEMBERS_CHANGED
 
 drill = FLEET.drill
+LED = "1b9b7e95d5cb4d358682de4e2d27bea8"
 
 
 def on_upstream(function):
@@ -38,22 +42,51 @@ def labels_and_order_mean_nothing(stage):
     fleet.everywhere.reverse()
     expect("Nothing to do" in said, f"another order of the hosts is a change:\n{said}")
     fleet.write_inventory()
+    right = fleet.inventory.read_text()
+    fleet.inventory.write_text(re.sub(r"(?m)^    h(\d):", r"    kv\1:", right))
+    said = fleet.operate("apply", "--dry-run", status=range(4))
+    fleet.inventory.write_text(right)
+    expect(not re.search(r"(?m)^ *\d+ +(?:add|remove) ", said), f"other names of the hosts change members:\n{said}")
+    return said.strip().splitlines()[-1]
+
+
+def led_by_another_first(witness, number, since):
+    """Before a leader was removed, as a member that stays has seen it."""
+    words = ["journalctl", "--no-pager", "-o", "json", f"--since=@{since:.3f}", f"--unit={UNIT}"]
+    leader = None
+    for line in witness.text(*words, f"MESSAGE_ID={LED}", f"MESSAGE_ID={MEMBERS_CHANGED}").splitlines():
+        entry = json.loads(line)
+        leader = entry.get("COVEY_LEADER", leader)
+        if entry.get("COVEY_CHANGE") == f"removed member {number:x}":
+            return expect(leader not in (None, f"{number:x}"), f"{witness.name}: {number:x} was removed while it led")
+    raise LabError(f"{witness.name} has not seen that {number:x} was removed")
 
 
 @drill()
 def all_members_are_replaced_one_by_one(stage):
-    """Each by the host that is free; one of them leads, and hands over before it goes (17 of the contract)."""
-    fleet, begun, gaps = stage.cluster, time.monotonic(), []
+    """Each by the host that is free; who leads hands over before it goes, to one that stays (17 of the contract)."""
+    fleet, begun, gaps, lines = stage.cluster, time.monotonic(), [], []
+    term, since = raft_term(fleet), time.time()
     for old in list(fleet.hosts):
-        new, since = fleet.spare, time.monotonic()
+        new, at, led = fleet.spare, time.monotonic(), fleet.leader().name == old.name
+        number = int(fleet.gateway(old).post("/v3/maintenance/status", {})["header"]["member_id"])
+        asked = time.time()
         fleet.operate("member", "replace", old.name, new.name)
+        if led:
+            led_by_another_first(fleet.others(old)[0], number, asked)
         stage.writer.wait_for_more()
-        gaps += stage.writer.gaps(since, time.monotonic())
+        found = stage.writer.gaps(at, time.monotonic())
+        gaps += found
+        lines += [f"{old.name}{' (leader)' if led else ''} {' '.join(f'{gap:.2f}' for gap in found)}"] if found else []
         is_set_aside(old)
         fleet.now(*fleet.others(old), new)
         expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
-    took = time.monotonic() - begun
-    return f"{took:.1f} s, without an acknowledged write at most {max(gaps, default=0):.2f} s, {sum(gaps):.2f} s in all"
+    took, terms = time.monotonic() - begun, raft_term(fleet) - term
+    changes = fleet.member_changes(fleet.leader(), since)
+    expect(len(changes) <= 9, f"three additions, promotions and removals were wanted: {changes}")
+    return (
+        f"{took:.1f} s, without an acknowledged write at most {max(gaps, default=0):.2f} s, {sum(gaps):.2f} s in all "
+        f"({'; '.join(lines)}); usually one each {stage.writer.usual(begun) * 1000:.0f} ms; led by {terms + 1} one after the other")
 
 
 @on_upstream
@@ -92,6 +125,11 @@ def a_broken_member_is_restarted_first(stage):
     said = fleet.operate("restart", "--soak", "1s")
     order = re.findall(r"\] \d/\d restart (h\d)", said)
     expect(order and order[0] == broken.name and len(order) == 3, f"{broken.name} was not first: {order}")
+    # One kernel, one clock: it served again before another one stopped.
+    served = int(broken.property(UNIT, "ActiveEnterTimestampMonotonic"))
+    for host in fleet.others(broken):
+        stopped = int(host.property(UNIT, "InactiveEnterTimestampMonotonic"))
+        expect(stopped > served, f"{host.name} was stopped while {broken.name} was down")
     fleet.wait_healthy()
     return quietest(stage, begun)
 
@@ -105,6 +143,7 @@ def a_dead_member_is_replaced(stage):
     dead.power_loss(lose_unsynced=True)
     said = fleet.operate("member", "replace", dead.name, spare.name, status=3)
     expect("FENCE" in said and f"--attest-dead {dead.name}" in said, f"the refusal does not say what is wanted:\n{said}")
+    promises.the_cluster_is_not_healthy(fleet.others(dead)[0])
     fleet.operate("member", "replace", dead.name, spare.name, "--attest-dead", dead.name)
     took, gap = time.monotonic() - begun, quietest(stage, begun)
     dead.boot()
@@ -126,6 +165,8 @@ def all_hosts_of_the_fleet_reboot(stage):
     healthy = time.monotonic() - begun
     for host in fleet.hosts:
         fleet.agent_is_up(host)
+        text = host.text("cat", f"/etc/covey/{NAME}/server.yaml")
+        expect(re.search(r'initial-cluster-state: "?existing', text), f"{host.name} would make a new cluster at its next start:\n{text}")
     return f"healthy unaided after {healthy:.1f} s"
 
 
@@ -155,6 +196,7 @@ def scaled(stage, *counts):
         fleet.wait_healthy()
         terms = raft_term(fleet) - term
         expect(terms <= len(steps), f"{terms} elections for {len(steps)} changes")
+        fleet.clear_quarantine()
         stage.writer.wait_for_more()
         lines.append(f"{count} after {time.monotonic() - begun:.1f} s")
     return ", ".join(lines)

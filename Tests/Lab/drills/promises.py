@@ -1,5 +1,6 @@
 """What every drill leaves behind, whatever it did: no acknowledged write is lost, all members hold the same under one cluster id,
-the agents' journals are whole, no operation is open, and a second `apply` has nothing to do.
+the agents' journals and audit logs are whole and tell the same, no operation is open, a second `apply` has nothing to do, no unit has
+failed, and the journal explains what it says.
 """
 
 import json
@@ -8,8 +9,10 @@ from systemdlab.processes import LabError
 
 from . import load
 from .acts import expect
-from .cluster import NAME
+from .cluster import NAME, UNIT
 
+AGENT = "covey-agent.service"
+HEALTH = f"covey-health@{NAME}.service"
 RECORDS = f"/var/lib/covey-agent/{NAME}"
 
 
@@ -29,9 +32,45 @@ def kept(stage):
         open_ones = [line for line in cluster.operate("op", "ls").splitlines() if " open " in line]
         expect(not open_ones, f"an operation is still open: {open_ones}")
         expect("Nothing to do" in cluster.operate("apply"), "a second apply has something to do")
+        cluster.operate("audit", "--verify")
+        systemd_is_content(cluster)
+    cluster.clear_quarantine()
+
+
+def systemd_is_content(cluster):
+    """As whoever comes in the morning looks: `systemctl --failed`, after the timer's next look at the cluster."""
+    for host in cluster.hosts:
+        host.run(["systemctl", "start", HEALTH])
+        expect(host.run(["systemctl", "is-failed", HEALTH], check=False).stdout.strip() == "inactive", f"{host.name}: {HEALTH} has failed")
     for host in cluster.with_agents():
-        # As an operator does who has looked: the disks are small, and each replacement leaves the data that was replaced.
-        host.run(["sh", "-c", "rm -rf /var/lib/covey/quarantine/*"])
+        failed = host.text("systemctl", "list-units", "--failed", "--plain", "--no-legend", "covey*")
+        expect(not failed, f"{host.name}: failed units:\n{failed}")
+
+
+def the_cluster_is_not_healthy(host):
+    """What watches units sees it, on a host that has a member."""
+    host.run(["systemctl", "start", HEALTH], check=False)
+    expect(host.run(["systemctl", "is-failed", HEALTH], check=False).stdout.strip() == "failed", f"{host.name}: {HEALTH} has not failed")
+    failed = host.text("systemctl", "--failed", "--plain", "--no-legend")
+    expect(HEALTH in failed, f"{host.name}: systemctl --failed does not show {HEALTH}:\n{failed}")
+
+
+def the_journal_explains(host, *words):
+    """Each entry of ours that says it went wrong, or belongs to an operation, has an id; each id is explained. How many there were."""
+    lines = host.text("journalctl", "--no-pager", "-o", "json", f"--unit={UNIT}", f"--unit={AGENT}", *words).splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    ours = [entry for entry in entries if entry.get("_COMM", "").startswith("covey")]
+    for entry in ours:
+        if "COVEY_OP" in entry or entry.get("_TRANSPORT") == "journal" and int(entry["PRIORITY"]) <= 3:
+            expect("MESSAGE_ID" in entry, f"{host.name}: an entry without an id: {entry['MESSAGE']}")
+        if "COVEY_OP" in entry:
+            missing = [name for name in ("COVEY_CLUSTER", "COVEY_MEMBER", "COVEY_STEP", "COVEY_EPOCH", "PRIORITY") if name not in entry]
+            expect(not missing, f"{host.name}: an entry of an operation without {missing}: {entry['MESSAGE']}")
+    ids = {entry["MESSAGE_ID"] for entry in ours if "MESSAGE_ID" in entry}
+    for one in ids:
+        known = host.run(["journalctl", "--no-pager", "--dump-catalog", one], check=False)
+        expect("Subject:" in known.stdout, f"{host.name}: the catalog does not explain {one}")
+    return len(ours), len(ids)
 
 
 def journal_is_whole(host):

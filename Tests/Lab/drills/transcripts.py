@@ -11,13 +11,13 @@ from .acts import Act, expect
 from .bootstrap import agents_get_their_identity, the_package_is_on_all_hosts
 from .cluster import NAME, UNIT
 from .fleet import AGENT
+from .promises import HEALTH
 
 ACT = Act("transcripts", 4)
 drill = ACT.drill
 drill(loaded=False)(the_package_is_on_all_hosts)
 drill(loaded=False)(agents_get_their_identity)
 
-HEALTH = f"covey-health@{NAME}.service"
 REMOVED = "9f30512ff8ad4c04acb533b433d0acc0"
 
 

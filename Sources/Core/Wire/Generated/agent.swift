@@ -594,6 +594,7 @@ package enum AgentPB {
         package var inventoryGeneration: Int64 = 0
         package var needsRestart: Bool = false
         package var hadLedger: Bool = false
+        package var voided: [String] = []
 
         package init() {}
         package init(
@@ -604,7 +605,7 @@ package enum AgentPB {
             agentRenewal: String = "", authorities: [AgentPB.CertificateState] = [], renewal: String = "", engine: String = "",
             slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0, auditHead: String = "",
             auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
-            hadLedger: Bool = false
+            hadLedger: Bool = false, voided: [String] = []
         ) {
             self.host = host
             self.ledger = ledger
@@ -636,6 +637,7 @@ package enum AgentPB {
             self.inventoryGeneration = inventoryGeneration
             self.needsRestart = needsRestart
             self.hadLedger = hadLedger
+            self.voided = voided
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -671,12 +673,14 @@ package enum AgentPB {
                 case 61: try reader.read(&inventoryGeneration)
                 case 62: try reader.read(&needsRestart)
                 case 63: try reader.read(&hadLedger)
+                case 64: try reader.read(&voided)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(64, voided)
             writer.field(63, hadLedger)
             writer.field(62, needsRestart)
             writer.field(61, inventoryGeneration)
@@ -742,6 +746,7 @@ package enum AgentPB {
                 FieldDescriptor(61, "inventory_generation", .int64),
                 FieldDescriptor(62, "needs_restart", .bool),
                 FieldDescriptor(63, "had_ledger", .bool),
+                FieldDescriptor(64, "voided", .string, .repeated),
             ])
     }
 

@@ -1,0 +1,143 @@
+"""What operators do that no plan has: they press Ctrl-C, are two at once, come at a bad time, and take the package away."""
+
+import os
+import random
+import signal
+import time
+
+from systemdlab.processes import children, name_of, until
+
+from .acts import FLEET, expect
+from .cluster import NAME, UNIT
+from .fleet import AGENT
+from .members import quietest
+
+drill = FLEET.drill
+
+
+def program_below(pid):
+    """The command itself, below what enters the lab."""
+    for child in children(pid):
+        found = child if name_of(child) == "covey" else program_below(child)
+        if found:
+            return found
+    return None
+
+
+def interrupt(command):
+    """Ctrl-C. False when it had ended before."""
+    pid = until(lambda: program_below(command.process.pid) or command.process.poll() is not None, 10, "the command does not begin")
+    if pid is True:
+        return False
+    os.kill(pid, signal.SIGINT)
+    return True
+
+
+@drill()
+def an_operator_presses_ctrl_c(stage):
+    """At moments nobody chose: it stops between two steps, says how to go on, and nothing is done twice."""
+    fleet, begun, ways = stage.cluster, time.monotonic(), []
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    for _ in range(3):
+        old, new, since = fleet.followers()[0], fleet.spare, time.time()
+        words = ("member", "replace", old.name, new.name)
+        command = fleet.begin(*words)
+        command.wait_for("op members-")
+        pause = chance.uniform(0, 3)
+        time.sleep(pause)
+        interrupt(command)
+        said = command.end((0, 1, 4))
+        if "STOPPED" in said:
+            expect("covey op resume" in said and "covey op abort" in said, f"seed {seed}: it does not say how to go on:\n{said}")
+            expect("STOPPED: interrupted" in said, f"seed {seed}: it stopped for another reason:\n{said}")
+            fleet.operate("apply", status=5)
+            fleet.operate("op", "resume")
+        elif command.process.returncode == 1:
+            expect("nothing was changed" in said, f"seed {seed}: it does not say what is left:\n{said}")
+            fleet.operate(*words)
+        outcome = {0: "was done already", 1: "begun again", 4: "resumed"}[command.process.returncode]
+        ways.append(f"{pause:.1f} s: {outcome}")
+        kept = fleet.others(old)
+        changes = fleet.member_changes(kept[0], since)
+        expect(len(changes) == 3, f"seed {seed}: one addition, one promotion and one removal were wanted: {changes}")
+        fleet.now(*kept, new)
+    return f"{', '.join(ways)}; {quietest(stage, begun)}"
+
+
+@drill()
+def two_operators_at_once(stage):
+    """Both want the spare. One gets it, the other is told who has the cluster; there is one change."""
+    fleet, begun, since = stage.cluster, time.monotonic(), time.time()
+    first, second = fleet.followers()
+    spare = fleet.spare
+    commands = [(old, fleet.begin("member", "replace", old.name, spare.name)) for old in (first, second)]
+    said = {old.name: command.end((0, 3, 5, 6)) for old, command in commands}
+    codes = {old.name: command.process.returncode for old, command in commands}
+    winners = [old for old, command in commands if command.process.returncode == 0]
+    expect(len(winners) <= 1, f"two operations were carried out: {codes}")
+    for old, command in commands:
+        expect(old in winners or "Nothing to do" not in said[old.name], f"the one who was refused was told nothing:\n{said[old.name]}")
+    if not winners:
+        # Each had taken what the other needed; neither has anything now.
+        fleet.operate("member", "replace", first.name, spare.name)
+        winners = [first]
+    changes = fleet.member_changes(fleet.others(first, second)[0], since)
+    expect(len(changes) == 3, f"one addition, one promotion and one removal were wanted: {changes}")
+    fleet.now(*fleet.others(winners[0]), spare)
+    return f"exit codes {sorted(codes.values())}; {quietest(stage, begun)}"
+
+
+@drill()
+def a_member_is_wanted_while_one_is_down(stage):
+    """Refused, with the name of the one that is down, and nothing is changed."""
+    fleet, begun = stage.cluster, time.monotonic()
+    down = fleet.followers()[0]
+    members = {host.name for host in fleet.hosts}
+    down.power_loss(lose_unsynced=True, silent=False)
+    until(lambda: fleet.statuses()[down.name] is None, 30, f"{down.name} still answers")
+    said = fleet.operate("member", "add", fleet.spare.name, "--accept-even", status=3)
+    expect(down.name in said and "nothing was changed" in said, f"the refusal does not name {down.name}:\n{said}")
+    said = fleet.operate("restart", fleet.others(down)[0].name, status=3)
+    expect(down.name in said, f"the refusal of a restart does not name {down.name}:\n{said}")
+    down.boot()
+    fleet.wait_healthy()
+    listing = fleet.operate("member", "ls")
+    expect(members == {line.split()[0] for line in listing.splitlines()[1:]}, f"other members than before:\n{listing}")
+    return quietest(stage, begun)
+
+
+@drill()
+def a_setting_is_changed(stage):
+    """`apply` restarts those for whom it matters, one by one, the leader last; what is set back is another change."""
+    fleet, begun = stage.cluster, time.monotonic()
+    right = fleet.inventory.read_text()
+    before = {host.name: host.property(UNIT, "MainPID") for host in fleet.hosts}
+    try:
+        fleet.inventory.write_text(right.replace("quota: 256MiB", "quota: 300MiB"))
+        fleet.operate("apply", "--soak", "1s")
+        for host in fleet.hosts:
+            text = host.text("cat", f"/etc/covey/{NAME}/server.yaml")
+            expect(str(300 << 20) in text, f"{host.name} has another quota:\n{text}")
+            expect(host.property(UNIT, "MainPID") != before[host.name], f"the member of {host.name} was not restarted")
+        expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
+    finally:
+        fleet.inventory.write_text(right)
+    fleet.operate("apply", "--soak", "1s")
+    return quietest(stage, begun)
+
+
+@drill()
+def the_package_is_taken_away_and_comes_back(stage):
+    """On one host: the cluster is told to be at risk, and nothing but the package is needed to be whole again."""
+    fleet, begun = stage.cluster, time.monotonic()
+    host = fleet.followers()[0]
+    host.run(["dpkg", "--remove", "covey"])
+    until(lambda: fleet.statuses()[host.name] is None, 30, f"the member of {host.name} goes on without its package")
+    said = fleet.operate("status", status=12)
+    expect(host.name in said, f"status does not name {host.name}:\n{said}")
+    host.run(["dpkg", "--install", "/var/tmp/covey.deb"])
+    fleet.agent_is_up(host)
+    expect(host.text("systemctl", "is-enabled", AGENT) == "enabled", f"{AGENT} would not start with {host.name}")
+    took = fleet.wait_healthy()
+    return f"healthy {took:.1f} s after it was back; {quietest(stage, begun)}"
