@@ -55,6 +55,11 @@ struct BlackBoxTests {
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))
+    func `the gateway speaks through WebSockets, and what breaks their protocol breaks nothing else`() throws {
+        try run("websocket.py", ["--server", Self.server, "--seed", RealTools.seed])
+    }
+
+    @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `clients that others wrote work`() throws { try run("clients.py", ["--server", Self.server]) }
 
     @Test(.enabled(if: RealTools.required(RealTools.python)))

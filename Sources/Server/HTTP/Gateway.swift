@@ -26,10 +26,17 @@ package final class Gateway {
 
     /// Serves a request below `/v3/`.
     func serve(_ request: HTTPRequest, _ call: Call, _ peer: PeerIdentity, _ common: [(name: String, value: String)]) {
+        let isSocket = GatewaySocket.isAsked(request)
+        if isSocket {
+            if let refusal = GatewaySocket.refusal(request) { return respond(call, refusal, common) }
+            // Browsers ask nobody before they open a socket: where origins are listed, others are kept out here.
+            if common.isEmpty, request.header("origin") != nil { return respond(call, .text(403, "Forbidden\n"), common) }
+        }
         guard let route = GatewayRoute.find(path: request.path), let method = methods[route.method] else {
+            if isSocket { return GatewaySocket.openNowhere(api, request, call) }
             return respond(call, .text(404, "Not Found\n"), common)
         }
-        guard request.method == "POST" else {
+        guard isSocket || request.method == "POST" else {
             return respond(call, .text(405, "Method Not Allowed\n"), common)
         }
         if refusesNamedCertificates, let name = peer.commonName, !name.isEmpty, api.state.auth.isEnabled {
@@ -47,22 +54,36 @@ package final class Gateway {
             }
             deadline = UInt64(nanoseconds)
         }
+        if isSocket {
+            let caller = Caller(GatewaySocket.withToken(request))
+            return GatewaySocket.open(self, api, request, call, caller, deadline, method, isStream: route.kind == .stream)
+        }
         let caller = Caller(request)
         switch route.kind {
-        case .unary: unary(request.body, method, caller, call, deadline, common)
+        case .unary:
+            unary(request.body, method, caller, call, deadline) { [unowned self] status, headers, body in
+                server.respond(call, status: status, headers: common + headers, body: body)
+            }
         case .stream:
-            let stream = GatewayStream(api, method, call, common)
-            stream.start(request.body, caller, deadline)
+            let sink = GatewayPieces(server, call, common)
+            GatewayStream(api, method, call, sink: sink).start(request.body, caller, deadline) { [unowned self] failure in
+                let headers = common + [("Content-Type", "application/json")]
+                server.respond(call, status: 500, headers: headers, body: Gateway.errorBody(failure))
+            }
         }
     }
 
-    private func unary(
+    /// Asks a method with one answer; `answer` gets status, headers and body, once or, when the client is gone, not at all.
+    func unary(
         _ body: Bytes, _ method: MethodDescriptor, _ caller: Caller, _ call: Call, _ deadline: UInt64,
-        _ common: [(name: String, value: String)]
+        _ answer: @escaping (Int, [(name: String, value: String)], Bytes) -> Void
     ) {
+        func fail(_ status: GRPCStatus) {
+            answer(status.code.httpStatus(), [("Content-Type", "application/json")], Gateway.errorBody(status))
+        }
         let message: Bytes
         do throws(JSONError) { message = try Gateway.firstValue(of: body).encoded(as: method.request) } catch {
-            return fail(call, GRPCStatus(.invalidArgument, "\(error)"), common)
+            return fail(GRPCStatus(.invalidArgument, "\(error)"))
         }
         guard let serve = api.unary[method.path] else { unreachable("no service for \(method.path)") }
         let started = Linux.Clock.monotonic()
@@ -71,10 +92,10 @@ package final class Gateway {
         count.received(message.count)
         if deadline > 0 {
             pending.timer = api.member.loop.schedule(after: deadline) { [weak self] in
-                guard let self, !pending.isDone else { return }
+                guard self != nil, !pending.isDone else { return }
                 pending.isDone = true
                 count.ended(.deadlineExceeded)
-                fail(call, EtcdError.contextDeadlineExceeded, common)
+                fail(EtcdError.contextDeadlineExceeded)
             }
         }
         serve(
@@ -85,19 +106,20 @@ package final class Gateway {
                 if let timer = pending.timer { api.member.loop.cancel(timer) }
                 if deadline > 0, Linux.Clock.monotonic() - started > deadline {
                     count.ended(.deadlineExceeded)
-                    return fail(call, EtcdError.contextDeadlineExceeded, common)
+                    return fail(EtcdError.contextDeadlineExceeded)
                 }
                 switch result {
                 case .failure(let status):
                     count.ended(status.code)
-                    fail(call, status, common)
-                case .success(let answer):
-                    count.sent(answer.count)
+                    fail(status)
+                case .success(let message):
+                    count.sent(message.count)
                     count.ended(.ok)
-                    var headers = common
-                    headers.append(("Content-Type", "application/json"))
-                    headers.append(("Grpc-Metadata-Content-Type", "application/grpc"))
-                    server.respond(call, status: 200, headers: headers, body: Gateway.json(answer, method.response))
+                    let headers = [
+                        (name: "Content-Type", value: "application/json"),
+                        (name: "Grpc-Metadata-Content-Type", value: "application/grpc"),
+                    ]
+                    answer(200, headers, Gateway.json(message, method.response))
                 }
             })
     }
@@ -155,143 +177,5 @@ extension Caller {
         let token = request.header("grpc-metadata-token") ?? request.header("authorization")
         self.token = token.map { Caller.withoutBearer(Bytes($0.utf8)) }
         requiresLeader = request.header("grpc-metadata-hasleader") == "true"
-    }
-}
-
-/// Counts a call through the gateway as what it stands for.
-struct GatewayCount {
-    private let server: GRPCServer
-    private let route: Int32?
-    private let serial: UInt64
-    private let isStream: Bool
-
-    init(_ api: ClientAPI, _ method: MethodDescriptor, _ call: Call) {
-        server = api.server
-        serial = call.serial
-        isStream = api.streams[method.path] != nil
-        route = api.server.countLocalStart(method.path, serial: call.serial)
-        api.clientVersions.gateway(isStream: isStream)
-    }
-
-    func received(_ bytes: Int) { if let route { server.countLocalMessage(route, isStream: isStream, received: bytes) } }
-    func sent(_ bytes: Int) { if let route { server.countLocalMessage(route, isStream: isStream, sent: bytes) } }
-    func ended(_ code: GRPCCode) { if let route { server.countLocalEnd(route, serial: serial, code) } }
-}
-
-/// A stream method over HTTP: the body's objects are its messages, each answer a line.
-final class GatewayStream: StreamOutlet, CallObserver {
-    private let api: ClientAPI
-    private let method: MethodDescriptor
-    private let call: Call
-    private let common: [(name: String, value: String)]
-    private var stream: (any ServiceStream)?
-    private var count: GatewayCount?
-    private var hasHead = false
-    private var isOver = false
-
-    init(_ api: ClientAPI, _ method: MethodDescriptor, _ call: Call, _ common: [(name: String, value: String)]) {
-        self.api = api
-        self.method = method
-        self.call = call
-        self.common = common
-    }
-
-    func start(_ body: Bytes, _ caller: Caller, _ deadline: UInt64) {
-        guard let open = api.streams[method.path] else { unreachable("no service for \(method.path)") }
-        var messages: [Bytes] = []
-        do throws(JSONError) {
-            var reader = JSONReader(body.rawSpan)
-            while let value = try reader.next() { messages.append(try value.encoded(as: method.request)) }
-        } catch {
-            if messages.isEmpty {
-                var headers = common
-                headers.append(("Content-Type", "application/json"))
-                return api.server.respond(
-                    call, status: 500, headers: headers, body: Gateway.errorBody(GRPCStatus(.unknown, "\(error)")))
-            }
-        }
-        api.server.observe(call, self)
-        if messages.isEmpty && !method.clientStreams { messages = [[]] }
-        let count = GatewayCount(api, method, call)
-        self.count = count
-        let stream = open(caller, self)
-        self.stream = stream
-        for message in messages where !isOver {
-            count.received(message.count)
-            stream.message(message.rawSpan)
-        }
-        if !isOver { stream.halfClosed() }
-        if deadline > 0 && !isOver {
-            api.member.loop.schedule(after: deadline) { [weak self] in
-                guard let self, !isOver else { return }
-                self.stream?.cancelled()
-                finish(EtcdError.contextDeadlineExceeded)
-            }
-        }
-    }
-
-    func send(_ encode: (inout Bytes) -> Void) -> Int? {
-        guard !isOver else { return nil }
-        var message: Bytes = []
-        encode(&message)
-        var line = Bytes("{\"result\":".utf8)
-        line.append(contentsOf: Gateway.json(message, method.response))
-        line.append(contentsOf: "}\n".utf8)
-        count?.sent(message.count)
-        sendHead(200)
-        return api.server.sendPiece(call, line)
-    }
-
-    private func sendHead(_ status: Int) {
-        guard !hasHead else { return }
-        hasHead = true
-        var headers = common
-        headers.append(("Content-Type", "application/json"))
-        if status == 200 { headers.append(("Grpc-Metadata-Content-Type", "application/grpc")) }
-        api.server.startPieces(call, status: status, headers: headers)
-    }
-
-    func finish(_ status: GRPCStatus) {
-        guard !isOver else { return }
-        isOver = true
-        count?.ended(status.code)
-        if !status.isOK {
-            sendHead(status.code.httpStatus())
-            var writer = JSONWriter(escapesHTML: true)
-            writer.beginObject()
-            writer.name("error")
-            writer.beginObject()
-            writer.name("grpc_code")
-            writer.number(status.code.rawValue)
-            writer.name("http_code")
-            writer.number(status.code.httpStatus())
-            writer.name("message")
-            writer.string(status.message)
-            writer.name("http_status")
-            writer.string(HTTPStatus.reason(status.code.httpStatus()))
-            writer.endObject()
-            writer.endObject()
-            _ = api.server.sendPiece(call, writer.bytes + [0x0a])
-        } else {
-            sendHead(200)
-        }
-        api.server.endPieces(call)
-        stream = nil
-    }
-
-    /// What waits leaves with the connection's own pace; ask again soon.
-    func notifyWritable() {
-        api.member.loop.schedule(after: 10_000_000) { [weak self] in
-            guard let self, !isOver else { return }
-            if api.server.queuedBytes(call) < 256 * 1024 { stream?.writable() } else { notifyWritable() }
-        }
-    }
-
-    func cancelled(_ call: Call) {
-        guard !isOver else { return }
-        isOver = true
-        count?.ended(.cancelled)
-        stream?.cancelled()
-        stream = nil
     }
 }

@@ -368,6 +368,19 @@ package final class GRPCServer {
         connections[Int(call.connection)]?.startEndless(call, status: status, headers: headers)
     }
 
+    /// Ends HTTP on the connection of an HTTP/1.1 call: what comes from here on goes to `receiver`, who answers with
+    /// `sendUpgraded`. `ended` tells it that the server stops, `failed` that the connection is gone.
+    package func upgrade(_ call: Call, headers: [(name: String, value: String)], _ receiver: any HTTPBodyReceiver) {
+        current(call)?.upgrade(call, headers: headers, receiver)
+    }
+
+    /// What is queued then; nil when the connection is gone.
+    @discardableResult
+    package func sendUpgraded(_ call: Call, _ bytes: [UInt8]) -> Int? { current(call)?.sendUpgraded(call, bytes) }
+
+    /// Closes the connection behind what is queued.
+    package func endUpgraded(_ call: Call) { current(call)?.endUpgraded(call) }
+
     /// Stops and goes on with reading the body of an HTTP/1.1 request: what has been read is at most 256 KiB more.
     package func pauseBody(_ call: Call, _ paused: Bool) { current(call)?.pauseBody(paused) }
 

@@ -17,6 +17,8 @@ final class HTTP1Exchange {
     private var gathered: HTTPRequest?
     /// Who takes the body that is being read.
     private var receiver: (any HTTPBodyReceiver)?
+    /// Who has the connection after an upgrade: nothing that comes is HTTP any more.
+    private var upgraded: (any HTTPBodyReceiver)?
     /// A head has been handed over, the end of its message has not come.
     private var isInMessage = false
     private var keepsConnection = true
@@ -119,6 +121,10 @@ final class HTTP1Exchange {
         isWorking = true
         defer { isWorking = false }
         var at = 0
+        if let upgraded {
+            upgraded.received(bytes)
+            return bytes.byteCount
+        }
         do throws(HTTPError) {
             while (current == 0 || isInMessage) && !isOver && !isPaused && output.count < HTTP1Exchange.outputMax {
                 if requestStartedAt == 0 && !isInMessage && at < bytes.byteCount { requestStartedAt = connection.lastRead }
@@ -139,6 +145,10 @@ final class HTTP1Exchange {
                 }
             }
         } catch { fail(error) }
+        if let upgraded, at < bytes.byteCount {
+            upgraded.received(bytes.extracting(at..<bytes.byteCount))
+            at = bytes.byteCount
+        }
         if inputEnded && current == 0 && output.count < HTTP1Exchange.outputMax { isOver = true }
         return at
     }
@@ -248,6 +258,25 @@ final class HTTP1Exchange {
         return output.count
     }
 
+    /// Answers with 101 and `headers`, and hands the connection over.
+    func upgrade(_ call: Call, headers: [(name: String, value: String)], _ receiver: any HTTPBodyReceiver) {
+        guard isCurrent(call), !isInMessage else { return }
+        var fields = HTTPFields()
+        for (name, value) in headers { fields.append(name, value) }
+        HTTPWriter.append(HTTPResponseHead(101, fields: fields, framing: .none), to: &output)
+        upgraded = receiver
+        keepsConnection = false
+        endsWithInput = true
+    }
+
+    func sendUpgraded(_ call: Call, _ bytes: [UInt8]) -> Int? {
+        guard isCurrent(call), upgraded != nil else { return nil }
+        output.append(contentsOf: bytes)
+        return output.count
+    }
+
+    func endUpgraded(_ call: Call) { if isCurrent(call), upgraded != nil { done() } }
+
     func endPieces(_ call: Call) {
         guard isCurrent(call), chunked else { return }
         ResponseWriter.lastChunk(into: &output)
@@ -259,6 +288,7 @@ final class HTTP1Exchange {
         chunked = false
         observer = nil
         receiver = nil
+        upgraded = nil
         endsWithInput = false
         isPaused = false
         if !keepsConnection {
@@ -272,6 +302,8 @@ final class HTTP1Exchange {
         draining = true
         if current == 0 {
             connection.close()
+        } else if let upgraded {
+            upgraded.ended()
         } else if chunked {
             connection.endAfterFlush()
         } else {
@@ -284,8 +316,9 @@ final class HTTP1Exchange {
         isOver = true
         guard current != 0 else { return }
         let call = Call(connection: connection.index, slot: 0, serial: current)
-        let (receiver, observer) = (receiver, observer)
+        let (receiver, observer) = (receiver ?? upgraded, observer)
         self.receiver = nil
+        upgraded = nil
         self.observer = nil
         current = 0
         receiver?.failed()

@@ -506,6 +506,24 @@ extension ServerConnection: ServerSessionOwner {
         return count + backlogBytes
     }
 
+    func upgrade(_ call: Call, headers: [(name: String, value: String)], _ receiver: any HTTPBodyReceiver) {
+        guard case .http1(let exchange) = wire else { return }
+        exchange.upgrade(call, headers: headers, receiver)
+        server.markDirty(self)
+    }
+
+    func sendUpgraded(_ call: Call, _ bytes: [UInt8]) -> Int? {
+        guard case .http1(let exchange) = wire, let count = exchange.sendUpgraded(call, bytes) else { return nil }
+        server.markDirty(self)
+        return count + backlogBytes
+    }
+
+    func endUpgraded(_ call: Call) {
+        guard case .http1(let exchange) = wire else { return }
+        exchange.endUpgraded(call)
+        server.markDirty(self)
+    }
+
     func pauseBody(_ paused: Bool) {
         guard case .http1(let exchange) = wire else { return }
         exchange.pause(paused)

@@ -23,7 +23,8 @@ FILES = {
 
 
 def cases(taken):
-    """Name, words, environment; PEER and CLIENT stand for free ports. What was refused later than 3.5.1, or in better words since, is not here."""
+    """Name, words, environment; PEER and CLIENT stand for free ports. Not here: what is refused only since 3.5.1, or in
+    better words since."""
     peer, client = "http://127.0.0.1:PEER", "http://127.0.0.1:CLIENT"
     usual = {
         "--data-dir": "data", "--listen-peer-urls": peer, "--initial-advertise-peer-urls": peer, "--initial-cluster":
