@@ -151,7 +151,7 @@ extension Inventory {
     private func certificates() -> [Problem] {
         var found: [Problem] = []
         for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)]
-        where authority.files == nil && authority.lifetime < 2 * leafLifetime {
+        where authority.files == nil && authority.leaves == nil && authority.lifetime < 2 * leafLifetime {
             found.append(
                 problem(
                     "spec.tls.\(name).lifetime",
@@ -160,7 +160,7 @@ extension Inventory {
         }
         for (name, authority) in [("peerCA", peerCA), ("clientCA", clientCA)] {
             found += holders(authority.holders, "spec.tls.\(name).key.holders")
-            found += files(authority, "spec.tls.\(name)")
+            found += files(authority, "spec.tls.\(name)") + leaves(authority, "spec.tls.\(name)")
         }
         for name in extraNames.keys.sorted() where !hosts.contains(where: { $0.name == name }) {
             found.append(
@@ -182,6 +182,22 @@ extension Inventory {
             }
             return nil
         }
+    }
+
+    private func leaves(_ authority: Authority, _ path: String) -> [Problem] {
+        var found: [Problem] = []
+        let isGiven = resolved.find("\(path).folder")?.isAbsent == false
+        if authority.leaves != nil && !isGiven {
+            found.append(problem(path, "mode leaves needs folder", "give the folder that has the certificates on each host"))
+        }
+        if authority.leaves == nil && isGiven {
+            found.append(problem("\(path).folder", "goes with mode leaves only", "say mode: leaves, or leave it out"))
+        }
+        if authority.leaves != nil && !authority.holders.isEmpty {
+            found.append(
+                problem("\(path).key.holders", "nobody here has the key of that authority, so none can hold it", "leave them out"))
+        }
+        return found
     }
 
     private func holders(_ names: [String], _ path: String) -> [Problem] {

@@ -79,6 +79,8 @@ package struct Inventory: Sendable, Equatable {
         package var holders: [String] = []
         /// Certificate and key of an authority that is not ours, on the operator's machine.
         package var files: Files?
+        /// The folder, on each host, of certificates somebody else makes.
+        package var leaves: String?
 
         package struct Files: Sendable, Equatable {
             package var certificate: String
@@ -253,6 +255,7 @@ extension Inventory.Authority {
             files = Files(
                 certificate: spec.textIfAny(path + ".certificate") ?? "", key: spec.textIfAny(path + ".key.file") ?? "")
         }
+        if spec.text(path + ".mode") == "leaves" { leaves = spec.textIfAny(path + ".folder") ?? "" }
     }
 }
 

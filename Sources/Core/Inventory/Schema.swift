@@ -179,14 +179,20 @@ package enum Schema {
     private static func authority(_ whom: String) -> [Setting] {
         [
             Setting(
-                "mode", .choice(["managed", "files"]), default: "managed",
+                "mode", .choice(["managed", "files", "leaves"]), default: "managed",
                 """
                 Who issues: `managed` is an authority of this cluster, made and kept by Covey; `files` is another, whose files on the \
-                operator's machine are only read.
+                operator's machine are only read; `leaves`: somebody else, who puts certificates and keys on the hosts.
                 """),
             Setting(
                 "certificate", .text(.path), becomes: "the bundle \(whom) are checked by",
                 "Of mode files: the authority's certificate, and behind it more that are to be trusted."),
+            Setting(
+                "folder", .text(.path),
+                """
+                Of mode leaves: where the certificates for \(whom) lie, on each host, with their keys and the bundle they are checked \
+                by; and on the operator's machine client.crt, client.key and client-ca.crt.
+                """),
             Setting(
                 "lifetime", .duration(DurationText.day...30 * 365 * DurationText.day), default: "10y",
                 "How long the authority for \(whom) is valid."),

@@ -24,6 +24,12 @@ struct LeafState: Sendable {
     var begins: Int64
     /// Agents that can issue a new one.
     var holders: [String]
+    /// Where others put it; nil for what is issued by the cluster.
+    var folder: String?
+    /// There is another than the one in use, and it is good.
+    var hasArrived = false
+    /// Why what is there cannot be used.
+    var refusal: String?
 }
 
 /// What the agent is about to renew.
@@ -76,7 +82,7 @@ extension HostKeeper {
         guard let me = inventory.hosts.first(where: { $0.name == host.name }) else { return [] }
         let rules = RenewalRules(inventory, host.name)
         let folder = folders.tls(cluster)
-        return LeafKind.allCases.map { kind in
+        var all = LeafKind.allCases.map { kind in
             // What cannot be read is as good as none; `problem` says so.
             let chain = (try? Certificate.load("\(folder)/\(kind.rawValue).crt")) ?? []
             let trusted = (try? Certificate.load("\(folder)/\(kind.authority.bundle)")) ?? []
@@ -88,6 +94,35 @@ extension HostKeeper {
                 kind: kind, certificate: chain.first, problem: problem, age: rules.age(first, last, now: now),
                 due: rules.due(first, last), begins: rules.begins(first, last, serial: chain.first?.serial ?? []),
                 holders: kind.authority.settings(inventory).holders)
+        }
+        for index in all.indices {
+            let kind = all[index].kind
+            guard let outside = GivenLeaf.folder(kind, inventory) else { continue }
+            all[index].folder = outside
+            do throws(GivenLeaf.Refusal) {
+                let given = try GivenLeaf(kind, me, inventory, root: folders.root, now: now)
+                all[index].hasArrived = given.isOther(kind, than: folder)
+            } catch { all[index].refusal = error.description }
+        }
+        // They share a bundle: all that it is for, or none.
+        for role in AuthorityRole.allCases where all.contains(where: { $0.kind.authority == role && $0.refusal != nil }) {
+            for index in all.indices where all[index].kind.authority == role { all[index].hasArrived = false }
+        }
+        return all
+    }
+
+    /// Copies what others have put here; what is wrong with it is said before anything is touched.
+    func takeGiven(
+        _ kinds: [LeafKind], _ inventory: Inventory, into next: String
+    ) throws(GRPCStatus) {
+        guard let me = inventory.hosts.first(where: { $0.name == host.name }) else {
+            throw GRPCStatus(.failedPrecondition, "\(host.name) is not in the inventory")
+        }
+        for kind in kinds where GivenLeaf.folder(kind, inventory) != nil {
+            try perform { () throws(GivenLeaf.Refusal) in
+                let given = try GivenLeaf(kind, me, inventory, root: folders.root, now: now)
+                do throws(PKIError) { try given.write(kind, to: next) } catch { throw GivenLeaf.Refusal(description: "\(error)") }
+            }
         }
     }
 
@@ -108,8 +143,12 @@ extension HostKeeper {
             leaf.certificate.map { (name: leaf.kind.rawValue, age: leaf.age, left: $0.secondsLeft(now: now)) }
         }
         let state = renewals[cluster, default: RenewalState()]
-        let news = CertificateNews(
-            ages, renewsItself: leaves.allSatisfy { !$0.holders.isEmpty }, failure: state.failure, host.name)
+        var news = CertificateNews(
+            ages, renewsItself: leaves.allSatisfy { !$0.holders.isEmpty }, failure: state.failure, host.name,
+            given: Dictionary(uniqueKeysWithValues: leaves.compactMap { leaf in leaf.folder.map { (leaf.kind.rawValue, $0) } }))
+        if news.level == .good, let refusal = leaves.compactMap(\.refusal).first {
+            (news.level, news.text) = (.warn, "certificates made elsewhere are not taken: \(refusal)")
+        }
         if news.level != state.told {
             renewals[cluster, default: RenewalState()].told = news.level
             let text = news.level == .good ? "certificates of \(cluster) are good" : "\(cluster): \(news.text)"
@@ -125,9 +164,11 @@ extension HostKeeper {
     func renewalText(_ cluster: String) -> String {
         guard let inventory = memberInventory(cluster) else { return "" }
         let leaves = leaves(cluster, inventory)
-        guard leaves.allSatisfy({ !$0.holders.isEmpty }) else { return "by hand: covey certs renew \(host.name)" }
+        if let refusal = leaves.compactMap(\.refusal).first { return "failed: \(refusal)" }
         if let failure = renewals[cluster]?.failure { return "failed: \(failure)" }
-        let next = leaves.map(\.begins).min() ?? now
+        if leaves.allSatisfy({ $0.folder != nil }) { return "when others replace it" }
+        guard leaves.allSatisfy({ !$0.holders.isEmpty || $0.folder != nil }) else { return "by hand: covey certs renew \(host.name)" }
+        let next = leaves.filter { $0.folder == nil }.map(\.begins).min() ?? now
         return next > now ? "by itself in \(CertificateNews.span(next - now))" : "by itself, now"
     }
 
@@ -136,19 +177,22 @@ extension HostKeeper {
     /// What there is to do now; nil when nothing is.
     func renewalOrder(_ cluster: String) -> RenewalOrder? {
         guard let inventory = memberInventory(cluster), now >= renewals[cluster]?.nextTry ?? 0 else { return nil }
-        let all = leaves(cluster, inventory).filter { !$0.holders.isEmpty }
+        let leaves = leaves(cluster, inventory)
+        let all = leaves.filter { !$0.holders.isEmpty }
         let isBusy =
             lastOperation(cluster)?.state == "open" || KeyFile.exists(folders.records(cluster) + "/paused")
         let rules = RenewalRules(inventory, host.name)
         let due = all.filter { leaf in
             (leaf.problem != nil || now >= leaf.begins) && rules.mayBegin(leaf.age, isBusy: isBusy)
         }
-        guard !due.isEmpty else { return nil }
+        let arrived = leaves.filter { $0.hasArrived && rules.mayBegin($0.age, isBusy: isBusy) }.map(\.kind)
+        guard !due.isEmpty || !arrived.isEmpty else { return nil }
         let names = Set(all.flatMap(\.holders))
+        let first = all.first?.holders ?? []
         return RenewalOrder(
-            cluster: cluster, kinds: all.map(\.kind),
-            holders: all[0].holders.compactMap { name in inventory.hosts.first { $0.name == name } }
-                + inventory.hosts.filter { names.contains($0.name) && !all[0].holders.contains($0.name) },
+            cluster: cluster, kinds: (due.isEmpty ? [] : all.map(\.kind)) + arrived,
+            holders: first.compactMap { name in inventory.hosts.first { $0.name == name } }
+                + inventory.hosts.filter { names.contains($0.name) && !first.contains($0.name) },
             inventory: inventory, retrySeconds: max(20, min(300, rules.lifetime / 50)))
     }
 
@@ -157,10 +201,11 @@ extension HostKeeper {
         let folder = folders.renewedTLS(order.cluster)
         try noteRenewal(order.cluster, .intent, order.kinds.map(\.rawValue).joined(separator: ", "))
         removeGeneration(folder)
+        try perform { () throws(PKIError) in try KeyFile.makeFolder(folder, mode: 0o750) }
+        try takeGiven(order.kinds, order.inventory, into: folder)
         return try perform { () throws(PKIError) in
-            try KeyFile.makeFolder(folder, mode: 0o750)
             var requests: [AgentPB.SigningRequestFile] = []
-            for kind in order.kinds {
+            for kind in order.kinds where GivenLeaf.folder(kind, order.inventory) == nil {
                 let key = try PrivateKey.generate()
                 try KeyFile.write(key.pem, to: "\(folder)/\(kind.rawValue).key", mode: 0o600)
                 let csr = try SigningRequest.create(key: key, commonName: host.name)
@@ -182,6 +227,9 @@ extension HostKeeper {
         var serials: [String: String] = [:]
         try perform { () throws(PKIError) in
             for role in AuthorityRole.allCases {
+                // Came with what others have made.
+                let isGiven = order.kinds.contains { $0.authority == role && GivenLeaf.folder($0, order.inventory) != nil }
+                if isGiven { continue }
                 var bundle = trusted.first { "\($0.name).crt" == role.bundle }?.pem ?? []
                 if bundle.isEmpty { bundle = try KeyFile.read("\(current)/\(role.bundle)").bytes }
                 try KeyFile.write(bundle, to: "\(next)/\(role.bundle)", mode: 0o644)
@@ -195,9 +243,9 @@ extension HostKeeper {
                         try KeyFile.read("\(current)/\(name).key").bytes, to: "\(next)/\(name).key", mode: 0o600)
                     continue
                 }
-                guard let pem = issued.first(where: { $0.name == name })?.pem else {
-                    throw PKIError.library(what: name, reason: "was not issued")
-                }
+                let isGiven = GivenLeaf.folder(kind, order.inventory) != nil
+                guard let pem = isGiven ? try KeyFile.read("\(next)/\(name).crt").bytes : issued.first(where: { $0.name == name })?.pem
+                else { throw PKIError.library(what: name, reason: "was not issued") }
                 let chain = try Certificate.chain(pem: pem, source: name)
                 let trusted = try Certificate.load("\(next)/\(kind.authority.bundle)")
                 let key = try PrivateKey.load("\(next)/\(name).key")

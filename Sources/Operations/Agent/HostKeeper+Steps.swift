@@ -94,19 +94,30 @@ extension HostKeeper {
         }
         _ = try step(request.header, "keys") { header throws(GRPCStatus) in
             let folder = folders.nextTLS(header.cluster)
+            let given = try givenKinds(header)
             try makeConfigurationFolder(header.cluster)
+            try perform { () throws(PKIError) in try KeyFile.makeFolder(folder, mode: 0o750) }
+            if !given.isEmpty { try takeGiven(given, try declared(header), into: folder) }
             try perform { () throws(PKIError) in
-                try KeyFile.makeFolder(folder, mode: 0o750)
-                for name in request.names {
+                for name in request.names where !given.contains(where: { $0.rawValue == name }) {
                     let key = try PrivateKey.generate()
                     try KeyFile.write(key.pem, to: "\(folder)/\(name).key", mode: 0o600)
                     let csr = try SigningRequest.create(key: key, commonName: host.name)
                     answer.requests.append(AgentPB.SigningRequestFile(name: name, pem: csr.pem))
                 }
             }
-            return (true, "made \(request.names.joined(separator: ", "))")
+            let made = answer.requests.map(\.name).joined(separator: ", ")
+            let taken = given.map(\.rawValue).joined(separator: ", ")
+            return (true, (made.isEmpty ? "" : "made \(made)") + (taken.isEmpty ? "" : " took \(taken), made elsewhere"))
         }
         return answer
+    }
+
+    /// Certificates the operation's inventory says are made elsewhere.
+    private func givenKinds(_ header: AgentPB.StepHeader) throws(GRPCStatus) -> [LeafKind] {
+        guard lastOperation(header.cluster)?.inventory.isEmpty == false else { return [] }
+        let inventory = try declared(header)
+        return LeafKind.allCases.filter { GivenLeaf.folder($0, inventory) != nil }
     }
 
     func installCertificates(_ request: AgentPB.InstallCertificatesRequest) throws(GRPCStatus) -> AgentPB.StepResponse {
@@ -117,15 +128,18 @@ extension HostKeeper {
         }
         return try step(request.header, "certificates") { header throws(GRPCStatus) in
             let next = folders.nextTLS(header.cluster)
-            guard KeyFile.exists(next), let first = request.certificates.first else {
+            let given = try givenKinds(header)
+            let first = request.certificates.first?.name ?? given.first?.rawValue
+            guard KeyFile.exists(next), let first else {
                 throw GRPCStatus(.failedPrecondition, "no keys were made for these certificates")
             }
+            let issued = AuthorityRole.allCases.filter { role in !given.contains { $0.authority == role } }.map { "\($0.rawValue)-ca" }
             try perform { () throws(PKIError) in
-                for file in request.authorities where file.name == "client-ca" || file.name == "peer-ca" {
+                for file in request.authorities where issued.contains(file.name) {
                     _ = try Certificate.chain(pem: file.pem, source: file.name)
                     try KeyFile.write(file.pem, to: "\(next)/\(file.name).crt", mode: 0o644)
                 }
-                for file in request.certificates where ["server", "peer", "client"].contains(file.name) {
+                for file in request.certificates where LeafKind(rawValue: file.name).map({ !given.contains($0) }) == true {
                     let chain = try Certificate.chain(pem: file.pem, source: file.name)
                     let key = try PrivateKey.load("\(next)/\(file.name).key")
                     guard chain[0].belongs(to: key) else {
@@ -138,8 +152,7 @@ extension HostKeeper {
                 }
             }
             try giveAll(next)
-            let leaf = try perform { () throws(PKIError) in try Certificate.chain(pem: first.pem, source: first.name)[0]
-            }
+            let leaf = try perform { () throws(PKIError) in try Certificate.load("\(next)/\(first).crt")[0] }
             let serial = Hexadecimal.encode(leaf.serial)
             let generation = "tls-\(now)-\(serial.prefix(8))"
             let folder = folders.configuration(header.cluster)

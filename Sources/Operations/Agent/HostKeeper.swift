@@ -130,7 +130,8 @@ final class HostKeeper {
     private func certificates(_ cluster: String, _ inventory: Inventory?) -> [AgentPB.CertificateState] {
         guard let inventory, KeyFile.exists(folders.tls(cluster)) else { return [] }
         return leaves(cluster, inventory).map { leaf in
-            var state = AgentPB.CertificateState(name: leaf.kind.rawValue, problem: leaf.problem ?? "", due: leaf.due)
+            var state = AgentPB.CertificateState(
+                name: leaf.kind.rawValue, problem: leaf.problem ?? "", due: leaf.due, isExternal: leaf.folder != nil)
             guard let certificate = leaf.certificate else { return state }
             state.serial = Hexadecimal.encode(certificate.serial)
             state.issuer = certificate.issuer

@@ -107,10 +107,12 @@ struct CertificateNews: Sendable, Equatable {
     /// `failure`: why the last attempt of the agent to renew failed; nil when there was none, or it succeeded.
     init(
         _ ages: [(name: String, age: RenewalRules.Age, left: Int64)], renewsItself: Bool, failure: String?,
-        _ host: String
+        _ host: String, given: [String: String] = [:]
     ) {
         guard let worst = ages.min(by: { $0.left < $1.left }) else { return }
-        let remedy = worst.age == .expired ? "covey certs repair \(host)" : "covey certs renew \(host)"
+        let remedy =
+            given[worst.name].map { GivenLeaf.remedy(worst.name, $0, host) }
+            ?? "run: covey certs \(worst.age == .expired ? "repair" : "renew") \(host)"
         switch worst.age {
         case .fresh: return
         case .due:
@@ -120,7 +122,7 @@ struct CertificateNews: Sendable, Equatable {
         case .ending, .expired: level = .fail
         }
         let left = worst.left > 0 ? "good for \(Self.span(worst.left)) more" : "expired"
-        text = "certificate \(worst.name) \(left)" + (failure.map { ", renewal failed (\($0))" } ?? "") + ", run: \(remedy)"
+        text = "certificate \(worst.name) \(left)" + (failure.map { ", renewal failed (\($0))" } ?? "") + ", \(remedy)"
     }
 
     /// `21d`, `5h`, `3m`, as short as a status line wants it.

@@ -164,7 +164,7 @@ struct ConvergenceRules: Sendable {
         if let program = inventory.artifact.file {
             return .needsOperator("new members are to run \(program), which an operator delivers: covey apply -f \(path)")
         }
-        for role in AuthorityRole.allCases {
+        for role in AuthorityRole.allCases where role.settings(inventory).leaves == nil {
             let named = role.settings(inventory).holders
             if named.contains(where: { agents[$0]?.holds.contains(role) == true }) { continue }
             let what = "nobody here can issue certificates for \(role.rawValue)s: "

@@ -42,8 +42,8 @@ extension Fleet {
 
     /// One of an earlier root, or that ends before a leaf would, is replaced.
     func isGood(_ held: AgentPB.CertificateState?, _ role: HeldAuthority) -> Bool {
-        let root = authorities.root(role).certificate
-        guard let held, held.issuer == root.subject, held.notBefore >= root.notBefore else { return false }
+        guard let root = authorities.own(role)?.certificate, let held, held.issuer == root.subject, held.notBefore >= root.notBefore
+        else { return false }
         return held.notAfter == root.notAfter
     }
 

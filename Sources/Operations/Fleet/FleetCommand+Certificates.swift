@@ -107,9 +107,15 @@ extension FleetCommand {
             for leaf in agent.certificates {
                 rows.append([
                     host.name, leaf.name, UTCTime.text(leaf.notAfter), Self.left(leaf.notAfter),
-                    Self.commonName(leaf.issuer), String(leaf.serial.prefix(16)), agent.renewal.isEmpty ? "-" : agent.renewal,
+                    Self.commonName(leaf.issuer), String(leaf.serial.prefix(16)),
+                    given(leaf).map { "by others, in \($0)" } ?? (agent.renewal.isEmpty ? "-" : agent.renewal),
                 ])
-                if !leaf.problem.isEmpty { problems.append("\(host.name): \(leaf.name) \(leaf.problem); repair: covey certs repair") }
+                guard !leaf.problem.isEmpty else { continue }
+                let remedy = given(leaf).map { GivenLeaf.remedy(leaf.name, $0, host.name) } ?? "repair: covey certs repair"
+                problems.append("\(host.name): \(leaf.name) \(leaf.problem); \(remedy)")
+            }
+            if agent.certificates.contains(where: \.isExternal), agent.renewal.hasPrefix("failed") {
+                problems.append("\(host.name): what was put there is not taken: \(agent.renewal.dropFirst(8))")
             }
             if let own = agent.agentCertificate {
                 rows.append([
@@ -146,7 +152,12 @@ extension FleetCommand {
         }
         for role in HeldAuthority.allCases {
             let files = AuthorityRole(rawValue: role.rawValue)?.settings(inventory).files
-            add(fleet.authorities.root(role).certificate, files.map { "external, \($0.key)" } ?? "the operator's")
+            if let own = fleet.authorities.own(role) {
+                add(own.certificate, files.map { "external, \($0.key)" } ?? "the operator's")
+            } else {
+                // What cannot be read was complained about when this command began.
+                for trusted in (try? Certificate.chain(pem: fleet.authorities.bundle(role))) ?? [] { add(trusted, "not here") }
+            }
             for host in inventory.hosts {
                 let held = seen[host.name]?.authorities.first { $0.name == role.rawValue }
                 let isHolder = role.holders(inventory).contains(host.name)
@@ -192,7 +203,9 @@ extension FleetCommand {
         _ fleet: Fleet, _ host: String, _ agent: AgentPB.ObserveResponse, _ now: Int64
     ) -> [AgentPB.Check] {
         let rules = RenewalRules(inventory, host)
-        let renewsItself = LeafKind.allCases.allSatisfy { !$0.authority.settings(inventory).holders.isEmpty }
+        let renewsItself = LeafKind.allCases.allSatisfy {
+            !$0.authority.settings(inventory).holders.isEmpty || GivenLeaf.folder($0, inventory) != nil
+        }
         var checks = agent.certificates.map { leaf in
             let age = rules.age(leaf.notBefore, leaf.notAfter, now: now)
             let failed = agent.renewal.hasPrefix("failed")
@@ -200,14 +213,17 @@ extension FleetCommand {
             if !leaf.problem.isEmpty || age == .ending || age == .expired {
                 verdict = .fail
             } else {
-                verdict = age == .due && (!renewsItself || failed) ? .warn : .pass
+                let isTold = leaf.isExternal ? age == .due || failed : age == .due && (!renewsItself || failed)
+                verdict = isTold ? .warn : .pass
             }
             let evidence = leaf.problem.isEmpty ? "good for \(CertificateNews.span(leaf.notAfter - now))" : leaf.problem
             let isRepair = !leaf.problem.isEmpty || age == .expired
             return AgentPB.Check(
                 name: "certs.\(leaf.name)", verdict: verdict,
                 evidence: evidence + (failed ? "; renewal \(agent.renewal)" : ""),
-                remedy: verdict == .pass ? "" : "covey certs \(isRepair ? "repair" : "renew") \(host)")
+                remedy: verdict == .pass
+                    ? ""
+                    : given(leaf).map { GivenLeaf.remedy(leaf.name, $0, host) } ?? "covey certs \(isRepair ? "repair" : "renew") \(host)")
         }
         for role in HeldAuthority.allCases where role.holders(inventory).contains(host) {
             let isGood = fleet.isGood(agent.authorities.first { $0.name == role.rawValue }, role)
@@ -218,6 +234,11 @@ extension FleetCommand {
                     remedy: isGood ? "" : "covey ca distribute -f \(file.path)"))
         }
         return checks
+    }
+
+    /// Where others put it; nil for what is issued here.
+    private func given(_ leaf: AgentPB.CertificateState) -> String? {
+        leaf.isExternal ? LeafKind(rawValue: leaf.name).flatMap { GivenLeaf.folder($0, inventory) } : nil
     }
 
     /// Of an agent, member's or spare's.
@@ -247,8 +268,8 @@ extension FleetCommand {
         }
         let warning = AgentIdentity.lifetime
         return own
-            + HeldAuthority.allCases.map { role in
-                let left = fleet.authorities.root(role).certificate.notAfter - now
+            + HeldAuthority.allCases.compactMap { role in
+                guard let left = fleet.authorities.own(role).map({ $0.certificate.notAfter - now }) else { return nil }
                 let remedy =
                     role == .agent
                     ? "before it ends: move agent-ca.crt and agent-ca.key out of \(fleet.authorities.folder.pki), then covey enroll"

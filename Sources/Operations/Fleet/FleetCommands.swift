@@ -268,9 +268,14 @@ enum FleetCommands {
                 commonName: "kube-apiserver-etcd-client", organizations: ["system:masters"], usages: [.client],
                 now: authorities.now,
                 validitySeconds: 365 * 86_400)
-            let leaf = try authorities.clients.issue(profile, for: key)
+            guard let clients = authorities.own(.client) else {
+                throw .library(
+                    what: "spec.tls.clientCA",
+                    reason: "has mode leaves: have apiserver-etcd-client.crt and .key made where the others are")
+            }
+            let leaf = try clients.issue(profile, for: key)
             try KeyFile.makeFolder(output)
-            try KeyFile.write(authorities.clients.certificate.pem, to: output + "/ca.crt", mode: 0o644)
+            try KeyFile.write(authorities.bundle(.client), to: output + "/ca.crt", mode: 0o644)
             try KeyFile.write(key.pem, to: output + "/apiserver-etcd-client.key", mode: 0o600)
             try KeyFile.write(leaf.pem, to: output + "/apiserver-etcd-client.crt", mode: 0o644)
         } catch {

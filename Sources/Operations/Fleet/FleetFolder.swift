@@ -22,8 +22,8 @@ struct FleetAuthorities {
     let inventory: Inventory
     let now: Int64
     let agents: CertificateAuthority
-    let clients: CertificateAuthority
-    let peers: CertificateAuthority
+    /// Not there where somebody else makes the certificates.
+    private let issuing: [AuthorityRole: CertificateAuthority]
     private let bundles: [HeldAuthority: [UInt8]]
     /// What was made, a line each.
     private(set) var events: [String] = []
@@ -38,19 +38,21 @@ struct FleetAuthorities {
         try KeyFile.makeFolder(folder.pki)
         var made: [String] = []
         agents = try Self.authority("agent", 10 * Self.year, folder, inventory, now, &made)
-        let givenClients = try GivenAuthority(inventory.clientCA, now: now)
-        let givenPeers = try GivenAuthority(inventory.peerCA, now: now)
-        if let givenClients {
-            clients = givenClients.authority
-        } else {
-            clients = try Self.authority("client", inventory.clientCA.lifetime / Self.second, folder, inventory, now, &made)
+        var issuing: [AuthorityRole: CertificateAuthority] = [:]
+        var bundles: [HeldAuthority: [UInt8]] = [:]
+        for role in AuthorityRole.allCases {
+            let settings = role.settings(inventory)
+            if let given = try GivenAuthority(settings, now: now) {
+                issuing[role] = given.authority
+                bundles[HeldAuthority(role)] = given.bundle
+            } else if settings.leaves == nil {
+                let own = try Self.authority(role.rawValue, settings.lifetime / Self.second, folder, inventory, now, &made)
+                issuing[role] = own
+                bundles[HeldAuthority(role)] = own.certificate.pem
+            }
         }
-        if let givenPeers {
-            peers = givenPeers.authority
-        } else {
-            peers = try Self.authority("peer", inventory.peerCA.lifetime / Self.second, folder, inventory, now, &made)
-        }
-        bundles = [.client: givenClients?.bundle ?? clients.certificate.pem, .peer: givenPeers?.bundle ?? peers.certificate.pem]
+        if let given = try GivenClient(inventory, to: folder.client, now: now) { bundles[.client] = given.bundle }
+        (self.issuing, self.bundles) = (issuing, bundles)
         events = made
         try operatorIdentity()
     }
@@ -92,11 +94,11 @@ struct FleetAuthorities {
 
     /// Renewed at two thirds of its life, whenever the operator does something.
     private mutating func operatorIdentity() throws(PKIError) {
-        let places = [
-            (Self.operatorFolder(folder), "agent", "operator", agents, Self.year),
+        var places = [(Self.operatorFolder(folder), "agent", "operator", agents, Self.year)]
+        if let clients = issuing[.client] {
             // With users switched on, a certificate of this name is the user root.
-            (folder.client, "client", "root", clients, inventory.leafLifetime / Self.second),
-        ]
+            places.append((folder.client, "client", "root", clients, inventory.leafLifetime / Self.second))
+        }
         for (place, file, name, authority, seconds) in places {
             try KeyFile.makeFolder(place)
             let path = "\(place)/\(file).crt"
@@ -130,20 +132,33 @@ struct FleetAuthorities {
         guard let kind = LeafKind(rawValue: kind) else {
             throw .malformedRequest(reason: "there are no certificates of kind \(kind)")
         }
-        return try root(kind.authority).issue(kind.profile(host, inventory, now: now), for: request)
+        guard let root = issuing[kind.authority] else { throw isElsewhere(HeldAuthority(kind.authority)) }
+        return try root.issue(kind.profile(host, inventory, now: now), for: request)
     }
 
     /// What those who are shown its certificates trust.
-    func bundle(_ role: HeldAuthority) -> [UInt8] { bundles[role] ?? root(role).certificate.pem }
+    /// Empty where hosts find it themselves.
+    func bundle(_ role: HeldAuthority) -> [UInt8] { bundles[role] ?? own(role)?.certificate.pem ?? [] }
 
-    func root(_ role: AuthorityRole) -> CertificateAuthority { role == .client ? clients : peers }
-
-    func root(_ role: HeldAuthority) -> CertificateAuthority {
+    /// Nil where nobody here has the key.
+    func own(_ role: HeldAuthority) -> CertificateAuthority? {
         switch role {
-        case .client: clients
-        case .peer: peers
+        case .client: issuing[.client]
+        case .peer: issuing[.peer]
         case .agent: agents
         }
+    }
+
+    var clients: CertificateAuthority { root(.client) }
+
+    /// Who asks for it has looked whether it is there.
+    func root(_ role: AuthorityRole) -> CertificateAuthority {
+        guard let own = issuing[role] else { unreachable("certificates for \(role.rawValue)s are made elsewhere") }
+        return own
+    }
+
+    private func isElsewhere(_ role: HeldAuthority) -> PKIError {
+        .library(what: "spec.tls.\(role.rawValue)CA", reason: "has mode leaves: nobody here has the authority's key")
     }
 
     /// For a host that issues in the root's name, for leaves only and as long as the root lives.
@@ -152,7 +167,7 @@ struct FleetAuthorities {
         guard request.commonName == host.name else {
             throw .malformedRequest(reason: "it is of \"\(request.commonName)\", not of \(host.name)")
         }
-        let root = root(role)
+        guard let root = own(role) else { throw isElsewhere(role) }
         guard root.certificate.pathLength != 0 else {
             throw .library(
                 what: root.certificate.subject,

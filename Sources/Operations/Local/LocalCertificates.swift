@@ -26,6 +26,10 @@ struct LocalCertificates {
     }
 
     mutating func ensure() throws(PKIError) {
+        for role in AuthorityRole.allCases where role.settings(inventory).leaves != nil {
+            throw .library(
+                what: "spec.tls.\(role.rawValue)CA", reason: "mode leaves is for hosts with agents; leave it out, covey up makes its own")
+        }
         let clients = try authority("client", inventory.clientCA)
         let peers = try authority("peer", inventory.peerCA)
         for host in inventory.voters {

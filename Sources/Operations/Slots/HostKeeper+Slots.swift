@@ -76,7 +76,7 @@ extension HostKeeper {
     // MARK: Installing
 
     /// By the inventory the operation was begun with.
-    private func declared(_ header: AgentPB.StepHeader) throws(GRPCStatus) -> Inventory {
+    func declared(_ header: AgentPB.StepHeader) throws(GRPCStatus) -> Inventory {
         let text = lastOperation(header.cluster)?.inventory ?? ""
         do throws(InventoryFile.Failure) { return try InventoryFile.parse(Array(text.utf8), "inventory").inventory } catch {
             throw GRPCStatus(.failedPrecondition, "operation \(header.operation) has no inventory: \(error)")
