@@ -92,7 +92,7 @@ final class RawConnection {
     let descriptor: Int32
     private var input: [UInt8] = []
 
-    init(port: Int, receiveBuffer: Int32 = 0, seconds: Int = 20) throws {
+    init(port: Int, receiveBuffer: Int32 = 0, seconds: Int = 240) throws {
         let address = try SocketAddress.resolve(host: "127.0.0.1", port: "\(port)")[0]
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         if receiveBuffer > 0 { Socket.set(descriptor, SOL_SOCKET, SO_RCVBUF, receiveBuffer) }
