@@ -154,7 +154,7 @@ private func memory() -> Int {
         b.transport.setPeer(a.id, urls: [a.url])
         a.transport.sendSnapshot(snapshot(a, b), database: Noise(32 << 20))
         #expect(test.run { a.snapshotResults == [false] })
-        #expect(b.reports.contains { $0.contains("failed to save KV snapshot") })
+        #expect(test.run { b.reports.contains { $0.contains("failed to save KV snapshot") } })
         #expect(b.snapshots.isEmpty)
     }
 
