@@ -108,7 +108,7 @@ import Testing
         }
     }
 
-    @Test func `what the server writes is what a client reads`() {
+    @Test func `what the server writes is what a client reads`() throws {
         for count in [0, 1, 125, 126, 65_535, 65_536] {
             let payload = [UInt8](repeating: 66, count: count)
             var bytes: [UInt8] = []
@@ -119,7 +119,8 @@ import Testing
             bytes.insert(contentsOf: [0, 0, 0, 0], at: head)
             var parser = WebSocketParser(messageBytesMax: 1 << 20)
             var at = 0
-            #expect(throws: Never.self) { #expect(try parser.next(bytes.rawSpan, &at) == .message(payload, isText: false)) }
+            let event = try parser.next(bytes.rawSpan, &at)
+            #expect(event == .message(payload, isText: false))
         }
         var bytes: [UInt8] = []
         WebSocket.appendClose(1002, String(repeating: "ü", count: 100), to: &bytes)

@@ -65,19 +65,27 @@ enum GatewayCommand {
                 loop.stop()
             }
             let targets = try targets(values)
-            guard !targets.isEmpty else { throw Refusal(description: "no endpoints to proxy to") }
+            guard !targets.isEmpty else { throw Refusal(description: "no endpoints found") }
             let proxy = TCPProxy(
                 loop, targets, retryDelay: UInt64(max(0, values.duration("retry-delay"))),
                 report: { logger.warn("\($0)", ["address": .text($1), "error": .text($2)]) })
             guard let (host, port) = HostPort.split(values.text("listen-addr")) else {
-                throw Refusal(description: "--listen-addr \(GoText.quote(values.text("listen-addr"))) is not host:port")
+                throw Refusal(description: "failed to validate listen address: \(values.text("listen-addr"))")
             }
             guard let address = try SocketAddress.resolve(host: host, port: port, passive: true).first else {
                 throw Refusal(description: "--listen-addr: \(host) has no address")
             }
             let listener = try Listener(address, loop: loop, report: { logger.warn("\($0)") }) { proxy.accepted($0) }
-            let manager = ServiceManager()
-            try? manager.ready(status: "gateway to \(targets.map(\.name).joined(separator: ", "))")
+            if !values.text("discovery-srv").isEmpty, !values.text("trusted-ca-file").isEmpty {
+                logger.warn(
+                    "endpoints that DNS names are not verified here: bytes pass through, and clients verify who answers",
+                    ["trusted-ca-file": .text(values.text("trusted-ca-file"))])
+            }
+            logger.info("notifying init daemon")
+            do {
+                try ServiceManager().ready(status: "gateway to \(targets.map(\.name).joined(separator: ", "))")
+                logger.info("successfully notified init daemon")
+            } catch { logger.error("failed to notify systemd for readiness", ["error": .error(error)]) }
             logger.info("ready to proxy client requests", ["endpoints": .texts(targets.map(\.name))])
             loop.run()
             listener.stop()

@@ -114,7 +114,13 @@ package final class Labelled<Child: Sendable>: Sendable {
     /// A client must not be able to fill memory with label values; beyond this they share one child.
     package static var childrenMax: Int { 10_000 }
 
-    private let children = Mutex<[[String]: Child]>([:])
+    private struct State: Sendable {
+        var children: [[String]: Child] = [:]
+        /// In the order in which they are shown, each with what its line begins with; nil when a child came or went.
+        var lines: [(values: [String], child: Child, head: Bytes)]?
+    }
+
+    private let state = Mutex(State())
     private let make: @Sendable () -> Child
 
     package init(_ labels: [String], make: @escaping @Sendable () -> Child) {
@@ -126,23 +132,34 @@ package final class Labelled<Child: Sendable>: Sendable {
 
     package func child(_ values: [String]) -> Child {
         invariant(values.count == labels.count, "labels \(labels) got \(values.count) values")
-        return children.withLock { children in
-            if let known = children[values] { return known }
-            let key = children.count < Self.childrenMax ? values : labels.map { _ in "other" }
-            if let known = children[key] { return known }
+        return state.withLock { state in
+            if let known = state.children[values] { return known }
+            let key = state.children.count < Self.childrenMax ? values : labels.map { _ in "other" }
+            if let known = state.children[key] { return known }
             let fresh = make()
-            children[key] = fresh
+            state.children[key] = fresh
+            state.lines = nil
             return fresh
         }
     }
 
     /// Forgets children, e.g. those of a removed member.
     package func remove(where matches: ([String]) -> Bool) {
-        children.withLock { $0 = $0.filter { !matches($0.key) } }
+        state.withLock { state in
+            state.children = state.children.filter { !matches($0.key) }
+            state.lines = nil
+        }
     }
 
-    var snapshot: [(values: [String], child: Child)] {
-        children.withLock { children in children.map { ($0.key, $0.value) } }
-            .sorted { $0.values.lexicographicallyPrecedes($1.values) }
+    /// By label values. `head` makes the beginning of a child's line, once as long as no child comes or goes: a page of a
+    /// thousand lines is asked for every few seconds, and whoever makes it has other things to do.
+    func lines(_ head: ([String]) -> Bytes) -> [(values: [String], child: Child, head: Bytes)] {
+        state.withLock { state in
+            if let lines = state.lines { return lines }
+            let lines = state.children.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+                .map { (values: $0.key, child: $0.value, head: head($0.key)) }
+            state.lines = lines
+            return lines
+        }
     }
 }

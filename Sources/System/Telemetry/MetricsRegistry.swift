@@ -88,16 +88,20 @@ package final class MetricsRegistry: Sendable {
             var lines: Bytes = []
             switch family.source {
             case .counter(let labelled):
-                for (values, child) in labelled.snapshot {
-                    append(
-                        family.name, pairs(labelled.labels, values), MetricNumber.text(Double(child.value)), to: &lines)
+                for (_, child, head) in labelled.lines({ self.head(family.name, labelled.labels, $0) }) {
+                    lines += head
+                    let value = child.value
+                    lines += (value < 1_000_000 ? String(value) : MetricNumber.text(Double(value))).utf8
+                    lines.append(0x0a)
                 }
             case .gauge(let labelled):
-                for (values, child) in labelled.snapshot {
-                    append(family.name, pairs(labelled.labels, values), MetricNumber.text(child.value), to: &lines)
+                for (_, child, head) in labelled.lines({ self.head(family.name, labelled.labels, $0) }) {
+                    lines += head
+                    lines += MetricNumber.text(child.value).utf8
+                    lines.append(0x0a)
                 }
             case .histogram(let labelled):
-                for (values, child) in labelled.snapshot {
+                for (values, child, _) in labelled.lines({ _ in [] }) {
                     append(child, family.name, pairs(labelled.labels, values), to: &lines)
                 }
             case .read(let body):
@@ -117,9 +121,21 @@ package final class MetricsRegistry: Sendable {
         zip(names, values).map { ($0, $1) }.sorted { $0.0 < $1.0 }
     }
 
+    private func head(_ name: String, _ labels: [String], _ values: [String]) -> Bytes {
+        var head: Bytes = []
+        appendHead(name, pairs(labels, values), to: &head)
+        return head
+    }
+
     private func append(
         _ name: String, _ labels: [(name: String, value: String)], _ value: String, to out: inout Bytes
     ) {
+        appendHead(name, labels, to: &out)
+        out += value.utf8
+        out.append(0x0a)
+    }
+
+    private func appendHead(_ name: String, _ labels: [(name: String, value: String)], to out: inout Bytes) {
         out += name.utf8
         if !labels.isEmpty {
             out.append(UInt8(ascii: "{"))
@@ -140,8 +156,6 @@ package final class MetricsRegistry: Sendable {
             out.append(UInt8(ascii: "}"))
         }
         out.append(UInt8(ascii: " "))
-        out += value.utf8
-        out.append(0x0a)
     }
 
     private func append(

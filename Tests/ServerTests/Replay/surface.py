@@ -49,7 +49,7 @@ COUNTED_ALIKE = re.compile(
     r"|etcd_debugging_lease_ttl_total_(bucket\{.*|sum|count)|etcd_debugging_mvcc_(current|compact)_revision"
     r"|etcd_debugging_mvcc_(keys|total_put_size_in_bytes|db_compaction_keys|watcher|watch_stream|events)(_total)?"
     r"|etcd_mvcc_hash(_rev)?_duration_seconds_count|etcd_disk_backend_(snapshot|defrag)_duration_seconds_count"
-    r"|etcd_server_health_(success|failures)|etcd_debugging_auth_revision)$")
+    r"|etcd_debugging_auth_revision)$")
 # Batches of a size of their own: a snapshot's pieces, what a watch gathers.
 # And streams that clients left: 3.5.1 takes some of them for a lost leader, a failure that sets off alarms.
 COUNTED_APART = re.compile(r'msg_sent_total\{grpc_method="Snapshot"|handled_total\{grpc_code="(Canceled|Unavailable)"')
@@ -131,8 +131,8 @@ class Side:
 
     def control(self, etcdctl, *words, stdin=None):
         result = subprocess.run(
-            [etcdctl, "--endpoints", "127.0.0.1:%d" % self.port] + list(words), input=stdin, capture_output=True, text=True,
-            env=dict(os.environ, ETCDCTL_API="3"), timeout=60)
+            [etcdctl, "--endpoints", "127.0.0.1:%d" % self.port, "--dial-timeout=60s", "--command-timeout=60s"] + list(words),
+            input=stdin, capture_output=True, text=True, env=dict(os.environ, ETCDCTL_API="3"), timeout=120)
         if result.returncode != 0:
             sys.exit("%s: etcdctl %s: %s" % (self.name, " ".join(words), result.stderr))
         return result.stdout
@@ -145,7 +145,7 @@ class Side:
         run("get", "k", "--prefix", "--consistency=s")
         run("del", "k2")
         lease = run("lease", "grant", "100").split()[1]
-        run("lease", "grant", "5")
+        run("lease", "grant", "5000")
         run("put", "leased", "x", "--lease=" + lease)
         run("lease", "timetolive", lease)
         run("lease", "keep-alive", "--once", lease)
