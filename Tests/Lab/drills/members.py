@@ -66,7 +66,7 @@ def led_by_another_first(witness, number, since):
 def all_members_are_replaced_one_by_one(stage):
     """Each by the host that is free; who leads hands over before it goes, to one that stays (17 of the contract)."""
     fleet, begun, gaps, lines = stage.cluster, time.monotonic(), [], []
-    term, since = raft_term(fleet), time.time()
+    term = raft_term(fleet)
     for old in list(fleet.hosts):
         new, at, led = fleet.spare, time.monotonic(), fleet.leader().name == old.name
         number = int(fleet.gateway(old).post("/v3/maintenance/status", {})["header"]["member_id"])
@@ -77,13 +77,12 @@ def all_members_are_replaced_one_by_one(stage):
         stage.writer.wait_for_more()
         found = stage.writer.gaps(at, time.monotonic())
         gaps += found
-        lines += [f"{old.name}{' (leader)' if led else ''} {' '.join(f'{gap:.2f}' for gap in found)}"] if found else []
+        longest = " ".join(f"{gap:.2f}" for gap in sorted(found, reverse=True)[:3])
+        lines += [f"{old.name}{' (leader)' if led else ''} {longest}"] if found else []
         is_set_aside(old)
         fleet.now(*fleet.others(old), new)
         expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
     took, terms = time.monotonic() - begun, raft_term(fleet) - term
-    changes = fleet.member_changes(fleet.leader(), since)
-    expect(len(changes) <= 9, f"three additions, promotions and removals were wanted: {changes}")
     return (
         f"{took:.1f} s, without an acknowledged write at most {max(gaps, default=0):.2f} s, {sum(gaps):.2f} s in all "
         f"({'; '.join(lines)}); usually one each {stage.writer.usual(begun) * 1000:.0f} ms; led by {terms + 1} one after the other")

@@ -33,13 +33,12 @@ def interrupt(command):
     return True
 
 
-@drill()
-def an_operator_presses_ctrl_c(stage):
+def interrupted(stage, times):
     """At moments nobody chose: it stops between two steps, says how to go on, and nothing is done twice."""
     fleet, begun, ways = stage.cluster, time.monotonic(), []
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    for _ in range(3):
+    for _ in range(times):
         old, new, since = fleet.followers()[0], fleet.spare, time.time()
         words = ("member", "replace", old.name, new.name)
         command = fleet.begin(*words)
@@ -51,7 +50,7 @@ def an_operator_presses_ctrl_c(stage):
         if "STOPPED" in said:
             expect("covey op resume" in said and "covey op abort" in said, f"seed {seed}: it does not say how to go on:\n{said}")
             expect("STOPPED: interrupted" in said, f"seed {seed}: it stopped for another reason:\n{said}")
-            fleet.operate("apply", status=5)
+            expect(" open " in fleet.operate("op", "ls"), f"seed {seed}: the operation is not open any more")
             fleet.operate("op", "resume")
         elif command.process.returncode == 1:
             expect("nothing was changed" in said, f"seed {seed}: it does not say what is left:\n{said}")
@@ -62,7 +61,18 @@ def an_operator_presses_ctrl_c(stage):
         changes = fleet.member_changes(kept[0], since)
         expect(len(changes) == 3, f"seed {seed}: one addition, one promotion and one removal were wanted: {changes}")
         fleet.now(*kept, new)
+        fleet.clear_quarantine()
     return f"{', '.join(ways)}; {quietest(stage, begun)}"
+
+
+@drill()
+def an_operator_presses_ctrl_c(stage):
+    return interrupted(stage, 1)
+
+
+@drill(always=False)
+def a_change_is_interrupted_again_and_again(stage):
+    return interrupted(stage, 5)
 
 
 @drill()
@@ -88,7 +98,7 @@ def two_operators_at_once(stage):
     return f"exit codes {sorted(codes.values())}; {quietest(stage, begun)}"
 
 
-@drill()
+@drill(always=False)
 def a_member_is_wanted_while_one_is_down(stage):
     """Refused, with the name of the one that is down, and nothing is changed."""
     fleet, begun = stage.cluster, time.monotonic()
@@ -107,7 +117,7 @@ def a_member_is_wanted_while_one_is_down(stage):
     return quietest(stage, begun)
 
 
-@drill()
+@drill(always=False)
 def a_setting_is_changed(stage):
     """`apply` restarts those for whom it matters, one by one, the leader last; what is set back is another change."""
     fleet, begun = stage.cluster, time.monotonic()
