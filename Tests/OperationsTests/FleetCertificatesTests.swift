@@ -142,6 +142,25 @@ import Wire
         await #expect(throws: FleetFailure.self) { try await call("operator") }
         do throws(FleetFailure) { try await call("operator") } catch { #expect(error.text.contains("a holder makes no operators")) }
 
+        let mine = try Agents(inventory, StateFolder(fleet.folder + "/state", cluster: "main"))
+        let host = inventory.hosts[0]
+        let edges = [
+            (host.address, 2378, EdgeCheck.agent), (host.address, host.peerPort, EdgeCheck.port),
+            ("255.255.255.255", 9, EdgeCheck.port), (host.address, host.peerPort, EdgeCheck.agent),
+        ].map { AgentPB.Edge(host: "n1", address: $0.0, port: UInt64($0.1), role: $0.2) }
+        let tried: AgentPB.ShakeHandsResponse = try await mine.call(
+            "n1", RPC.Agent.shakeHands, AgentPB.ShakeHandsRequest(cluster: "main", edges: edges))
+        mine.client.close()
+        #expect(tried.handshakes.map(\.failure.isEmpty) == [true, true, false, false], "a closed port can be reached")
+        #expect(
+            try tried.handshakes[0].serial == Hexadecimal.encode(Certificate.load(fleet.folder + "/n1/etc/covey/agent/agent.crt")[0].serial)
+        )
+        let results = zip(edges, tried.handshakes).map { Fleet.EdgeResult(from: "n2", edge: $0, handshake: $1) }
+        let checks = Fleet.reachChecks(results)
+        #expect(checks.map(\.check.name) == ["agents.handshake", "ports.reach"] && checks.allSatisfy { $0.check.verdict == .fail })
+        #expect(checks[1].check.evidence.hasPrefix("n1 port 9: ") && !checks[1].check.evidence.contains(";"))
+        #expect(Fleet.reachChecks(Array(results.prefix(2))).allSatisfy { $0.check.verdict == .pass })
+
         try ageIdentity(fleet, "n1", days: 366)
         let list = fleet.covey("certs", "ls").output
         #expect(list.contains("EXPIRED") && list.contains("covey enroll --token n1"), "\(list)")

@@ -14,8 +14,6 @@ final class AgentService: @unchecked Sendable {
     private let keeper: HostKeeper
     private let work = BlockingQueue<@Sendable () -> Void>()
     private let mailbox: Mailbox
-    /// A thread each, for as long as a handshake takes.
-    private static let edgesMax = 32
     /// Of each cluster's member, as its own health page says; on the loop.
     var health: [String: String] = [:]
 
@@ -151,15 +149,15 @@ final class AgentService: @unchecked Sendable {
         }
         router.unary(RPC.Agent.shakeHands.path) { [unowned self] context, message in
             guard let request = admit(context, message, AgentPB.ShakeHandsRequest.self, forAgents: true) else { return }
-            guard isPlainName(request.cluster), request.edges.count <= Self.edgesMax else {
-                let text = "a cluster, and at most \(Self.edgesMax) edges at a time"
+            guard isPlainName(request.cluster), request.edges.count <= EdgeCheck.edgesMax else {
+                let text = "a cluster, and at most \(EdgeCheck.edgesMax) edges at a time"
                 server.finish(context.call, GRPCStatus(.invalidArgument, text))
                 return
             }
-            let folder = keeper.folders.tls(request.cluster)
+            let folders = keeper.folders
             let (call, mailbox) = (context.call, mailbox)
             Task {
-                let answer = AgentPB.ShakeHandsResponse(handshakes: await EdgeCheck.shake(request.edges, folder))
+                let answer = AgentPB.ShakeHandsResponse(handshakes: await EdgeCheck.shake(request.edges, folders, request.cluster))
                 var bytes: [UInt8] = []
                 answer.append(to: &bytes)
                 let message = bytes

@@ -38,6 +38,62 @@ extension Fleet {
         return all
     }
 
+    /// From each host to the agent of each other, and to the ports its member has or will have.
+    func reach(_ hosts: [Inventory.Host]) async -> [EdgeResult] {
+        await withTaskGroup(of: [EdgeResult].self) { group in
+            for from in hosts {
+                let edges = hosts.filter { $0.name != from.name }.flatMap { host in
+                    [(HostRecord.defaultPort, EdgeCheck.agent), (host.clientPort, EdgeCheck.port), (host.peerPort, EdgeCheck.port)].map {
+                        AgentPB.Edge(host: host.name, address: host.address, port: UInt64($0.0), role: $0.1)
+                    }
+                }
+                group.addTask { [self] in
+                    var results: [EdgeResult] = []
+                    for start in stride(from: 0, to: edges.count, by: EdgeCheck.edgesMax) {
+                        let some = Array(edges[start..<min(start + EdgeCheck.edgesMax, edges.count)])
+                        do throws(FleetFailure) {
+                            results += zip(some, try await shakeHands(from: from.name, some)).map {
+                                EdgeResult(from: from.name, edge: $0, handshake: $1)
+                            }
+                        } catch {
+                            results += some.map {
+                                EdgeResult(from: from.name, edge: $0, handshake: AgentPB.Handshake(failure: error.text))
+                            }
+                        }
+                    }
+                    return results
+                }
+            }
+            var all: [EdgeResult] = []
+            for await results in group { all += results }
+            return all.sorted { ($0.from, $0.edge.host, $0.edge.port) < ($1.from, $1.edge.host, $1.edge.port) }
+        }
+    }
+
+    /// A check for each host and kind.
+    static func reachChecks(_ results: [EdgeResult]) -> [(host: String, check: AgentPB.Check)] {
+        var checks: [(host: String, check: AgentPB.Check)] = []
+        for from in Set(results.map(\.from)).sorted() {
+            for (role, name, remedy) in [
+                (EdgeCheck.agent, "agents.handshake", "compare the clocks; covey certs ls; give the other a new identity: covey enroll"),
+                (EdgeCheck.port, "ports.reach", "let hosts reach each other's ports for clients and members, both ways: firewall, routes"),
+            ] {
+                let own = results.filter { $0.from == from && $0.edge.role == role }
+                let failed = own.filter { !$0.handshake.failure.isEmpty }
+                let told = failed.map { "\($0.edge.host) port \($0.edge.port): \($0.handshake.failure)" }
+                checks.append(
+                    (
+                        from,
+                        AgentPB.Check(
+                            name: name, verdict: failed.isEmpty ? .pass : .fail,
+                            evidence: failed.isEmpty ? "\(own.count) of \(own.count)" : told.joined(separator: "; "),
+                            remedy: failed.isEmpty ? "" : remedy)
+                    ))
+            }
+        }
+        return checks
+    }
+
     func shakeHands(from host: String, _ edges: [AgentPB.Edge]) async throws(FleetFailure) -> [AgentPB.Handshake] {
         let request = AgentPB.ShakeHandsRequest(cluster: cluster, edges: edges)
         let answer: AgentPB.ShakeHandsResponse = try await agents.call(host, RPC.Agent.shakeHands, request)

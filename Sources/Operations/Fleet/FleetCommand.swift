@@ -461,7 +461,10 @@ struct FleetCommand {
     }
 
     private func preflight(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
-        tell(await checks(fleet, measuringDisks: true))
+        let found = await checks(fleet, measuringDisks: true)
+        // Who does not answer has been told by then.
+        let seen = await fleet.agents.observe(inventory.hosts.map(\.name), inventory.name)
+        return tell(found + Fleet.reachChecks(await fleet.reach(inventory.hosts.filter { seen[$0.name] != nil })))
     }
 
     private func doctor(_ fleet: Fleet) async throws(FleetFailure) -> Int32 {
