@@ -170,7 +170,7 @@ final class HTTP1Exchange {
         }
         start(request)
         let call = Call(connection: connection.index, slot: 0, serial: current)
-        answerEnds = head.framing != .none && head.framing != .length(0)
+        answerEnds = head.framing != .none
         receiver = choose(request, call, connection.peer)
         answerEnds = false
         if current == 0 {

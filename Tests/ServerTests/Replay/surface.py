@@ -235,7 +235,7 @@ ASKED = [
     ("POST", "/v3/auth/authenticate", '{"name":"a","password":"b"}'),
 ]
 ASKED_OF_PEERS = [
-    ("GET", "/version"), ("GET", "/members"), ("POST", "/members", ""), ("GET", "/health"), ("GET", "/raft"), ("GET", "/leases"),
+    ("GET", "/version"), ("GET", "/members"), ("GET", "/health"), ("GET", "/raft"), ("GET", "/leases"),
     ("GET", "/downgrade/enabled"), ("POST", "/members/promote/1", ""), ("GET", "/members/promote/1"), ("GET", "/nothing"),
 ]
 DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z][a-z] \d{4} \d\d:\d\d:\d\d GMT$")
