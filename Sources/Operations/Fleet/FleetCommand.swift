@@ -183,15 +183,15 @@ struct FleetCommand {
             Output.data("! \(program.slot) IS NOT SIGNED by anybody; spec.server.artifact.allowUnsigned lets it run all the same\n")
         }
         if first.kind == .nothing && resuming == nil { return 0 }
-        let gates = first.gateContext(inventory, isResuming: resuming != nil)
-        if let gates { try await fleet.pass(gates, wish.overrides, view) }
+        var gates = first.gateContext(inventory, isResuming: resuming != nil)
+        if let context = gates { gates?.termBefore = try await fleet.pass(context, wish.overrides, view).term }
         if values.bool("dry-run") { return 0 }
         var needsAll = false
         if case .bootstrap = first.kind { needsAll = true }
         let attested =
             wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
             + wish.overrides.arguments
-        let program = wish
+        let (program, context) = (wish, gates)
         return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll, plan: first.hash) {
             held throws(FleetFailure) in
             let wish = program
@@ -201,7 +201,7 @@ struct FleetCommand {
             guard plan.hash == first.hash else {
                 throw FleetFailure(code: 3, text: "the cluster has changed since the plan was made; plan again")
             }
-            if let gates { try await fleet.pass(gates, wish.overrides, view, isSecondLook: true) }
+            if let context { try await fleet.pass(context, wish.overrides, view, isSecondLook: true) }
             switch plan.kind {
             case .bootstrap:
                 try await fleet.bootstrap(held, plan.ledger, startedAt: startedAt)
