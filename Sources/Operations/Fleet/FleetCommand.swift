@@ -184,7 +184,11 @@ struct FleetCommand {
         }
         if first.kind == .nothing && resuming == nil { return 0 }
         var gates = first.gateContext(inventory, isResuming: resuming != nil)
-        if let context = gates { gates?.termBefore = try await fleet.pass(context, wish.overrides, view).term }
+        if let context = gates {
+            let term = try await fleet.pass(context, wish.overrides, view).term
+            // What is gone on with had its look before; it is not to end because its own members came back meanwhile.
+            if resuming == nil { gates?.termBefore = term }
+        }
         if values.bool("dry-run") { return 0 }
         var needsAll = false
         if case .bootstrap = first.kind { needsAll = true }
