@@ -34,6 +34,26 @@ import Testing
         return GateContext(inventory: inventory, ledger: ledger, coming: ["kv4"], leaving: ["kv2"], isResuming: resuming)
     }
 
+    @Test func `who was elected since the first look stops it, and the same leader does not`() throws {
+        var (context, facts) = (try context(), Self.facts())
+        for name in facts.voters.keys { facts.voters[name]?.term = 7 }
+        func quorum() -> GateVerdict? { context.verdicts(facts).first { $0.gate == .quorum } }
+        #expect(quorum()?.passes == true && quorum()?.evidence.hasSuffix("one leader, term 7") == true)
+        context.termBefore = 7
+        #expect(quorum()?.passes == true)
+        facts.voters["kv3"]?.term = 8
+        #expect(quorum()?.passes == false && quorum()?.evidence == "there was an election a moment ago (term 7, now 8)")
+        facts.voters["kv3"]?.isHealthy = false
+        #expect(quorum()?.passes == true, "whoever is not healthy has no say")
+    }
+
+    @Test func `a gate nothing can judge is told as such, and nobody can answer for it`() throws {
+        let report = GateReport(verdicts: try context().verdicts(Self.facts()), overrides: Overrides())
+        let line = report.text.split(separator: "\n").first { $0.hasPrefix("BACKUP") }
+        #expect(line?.contains("  -  ") == true, "\(report.text)")
+        #expect(throws: Overrides.Misused.self) { try Overrides(["BACKUP"], reason: "test") }
+    }
+
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
         var gate: Gate

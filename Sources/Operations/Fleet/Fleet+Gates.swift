@@ -16,7 +16,7 @@ extension Fleet {
         let facts = await gateFacts(context, view, measuringDisks: !isSecondLook)
         var context = context
         if isSecondLook { context.gates.removeAll { $0 == .disk } }
-        let report = GateReport(verdicts: context.verdicts(facts), overrides: overrides)
+        let report = GateReport(verdicts: context.verdicts(facts), overrides: overrides, term: facts.term)
         if !isSecondLook { Output.data(report.text) }
         guard report.refusals.isEmpty else {
             throw FleetFailure(code: 3, text: "refused, nothing was changed.\n\(report.refusal)")
@@ -37,6 +37,7 @@ extension Fleet {
             var voter = GateFacts.Voter(isHealthy: view.isHealthy)
             if let known = view.facts {
                 voter.leaderID = known.leaderID
+                voter.term = known.term
                 voter.version = known.version
                 voter.lag = ahead - min(ahead, known.appliedIndex)
                 voter.storeBytes = known.storeBytes

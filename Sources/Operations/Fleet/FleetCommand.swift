@@ -192,15 +192,19 @@ struct FleetCommand {
             Output.data("! \(program.slot) IS NOT SIGNED by anybody; spec.server.artifact.allowUnsigned lets it run all the same\n")
         }
         if first.kind == .nothing && resuming == nil { return 0 }
-        let gates = first.gateContext(inventory, isResuming: resuming != nil)
-        if let gates { try await fleet.pass(gates, wish.overrides, view) }
+        var gates = first.gateContext(inventory, isResuming: resuming != nil)
+        if let context = gates {
+            let term = try await fleet.pass(context, wish.overrides, view).term
+            // What is gone on with had its look before; it is not to end because its own members came back meanwhile.
+            if resuming == nil { gates?.termBefore = term }
+        }
         if values.bool("dry-run") { return 0 }
         var needsAll = false
         if case .bootstrap = first.kind { needsAll = true }
         let attested =
             wish.attestedDead.sorted().map { "--attest-dead=\($0)" } + (wish.acceptsAnyCount ? ["--accept-even"] : [])
             + wish.overrides.arguments
-        let program = wish
+        let (program, context) = (wish, gates)
         return try await held(fleet, kind, arguments + attested, resuming: resuming, needsAll: needsAll, plan: first.hash) {
             held throws(FleetFailure) in
             let wish = program
@@ -210,7 +214,7 @@ struct FleetCommand {
             guard plan.hash == first.hash else {
                 throw FleetFailure(code: 3, text: "the cluster has changed since the plan was made; plan again")
             }
-            if let gates { try await fleet.pass(gates, wish.overrides, view, isSecondLook: true) }
+            if let context { try await fleet.pass(context, wish.overrides, view, isSecondLook: true) }
             try await fleet.clearVoid(held, view)
             switch plan.kind {
             case .bootstrap:

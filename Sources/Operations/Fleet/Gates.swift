@@ -17,12 +17,15 @@ enum Gate: String, Sendable, CaseIterable {
     case clock = "CLOCK"
     case version = "VERSION"
     case margin = "MARGIN"
+    /// Only told: nothing here takes backups yet, so nothing can be judged.
+    case backup = "BACKUP"
 
-    var canBeOverridden: Bool { self != .members && self != .hash }
+    var canBeOverridden: Bool { self != .members && self != .hash && isJudged }
+    var isJudged: Bool { self != .backup }
 
     /// For changes of members (3.2 to 3.5).
     static let change: [Gate] = [
-        .quorum, .members, .hash, .caughtUp, .alarm, .disk, .certificates, .clock, .version,
+        .quorum, .members, .hash, .caughtUp, .alarm, .disk, .certificates, .clock, .version, .backup,
     ]
     /// For restarts and for moving the leader (3.6).
     static let rolling: [Gate] = [.quorum, .members, .alarm, .certificates, .clock, .version]
@@ -45,6 +48,9 @@ struct Overrides: Sendable, Equatable {
             guard let gate = Gate(rawValue: plain) else {
                 let allowed = Gate.allCases.filter(\.canBeOverridden).map(\.rawValue).joined(separator: ", ")
                 throw Misused(text: "--override \(name): there is no such gate to override; there are \(allowed)")
+            }
+            guard gate.isJudged else {
+                throw Misused(text: "--override \(name): this gate is only told, it refuses nothing")
             }
             guard gate.canBeOverridden else {
                 throw Misused(text: "--override \(name): nobody overrides this gate: it tells whose data is whose")
@@ -93,6 +99,7 @@ struct GateFacts: Sendable, Equatable {
     struct Voter: Sendable, Equatable {
         var isHealthy = true
         var leaderID: UInt64 = 0
+        var term: UInt64 = 0
         var version = ""
         var lag: UInt64 = 0
         /// Nil: it did not say.
@@ -124,6 +131,9 @@ struct GateFacts: Sendable, Equatable {
     var hosts: [String: Host]
     /// The revision the hashes are of.
     var hashRevision: Int64 = 0
+
+    /// The highest one anybody knows.
+    var term: UInt64 { voters.values.filter(\.isHealthy).map(\.term).max() ?? 0 }
 }
 
 /// What the operation is about to do.
@@ -137,6 +147,8 @@ struct GateContext: Sendable, Equatable {
     /// An operation that was begun before: part of it may have been done.
     var isResuming = false
     var gates: [Gate] = Gate.change
+    /// Of an earlier look: who has been elected since then was not there when the plan was made.
+    var termBefore: UInt64?
 
     func verdicts(_ facts: GateFacts) -> [GateVerdict] {
         gates.map { gate in
@@ -151,6 +163,10 @@ struct GateContext: Sendable, Equatable {
             case .clock: clock(facts)
             case .version: version(facts)
             case .margin: GateVerdict(gate: .margin, passes: true, evidence: "see the plan")
+            case .backup:
+                GateVerdict(
+                    gate: .backup, passes: true,
+                    evidence: "covey takes none yet and looks for none: etcdctl snapshot save, before what has no way back")
             }
         }
     }
@@ -176,8 +192,12 @@ struct GateContext: Sendable, Equatable {
         }
         let leaders = Set(healthy.map(\.seen.leaderID))
         if leaders.count > 1 || leaders == [0] { complaints.append("the members do not agree on a leader") }
+        let term = facts.term
+        if let termBefore, term > termBefore {
+            complaints.append("there was an election a moment ago (term \(termBefore), now \(term))")
+        }
         return verdict(
-            .quorum, complaints, good: "\(healthy.count) of \(ledger.members.count) healthy, one leader",
+            .quorum, complaints, good: "\(healthy.count) of \(ledger.members.count) healthy, one leader, term \(term)",
             "Wait for an election to end, or bring members back: covey status")
     }
 
@@ -351,6 +371,8 @@ extension Array {
 struct GateReport: Sendable, Equatable {
     var verdicts: [GateVerdict]
     var overrides: Overrides
+    /// When they were judged.
+    var term: UInt64 = 0
 
     var refusals: [GateVerdict] {
         verdicts.filter { !$0.passes && !(overrides.gates.contains($0.gate.rawValue) && $0.gate.canBeOverridden) }
@@ -364,7 +386,7 @@ struct GateReport: Sendable, Equatable {
                 + verdicts.map { verdict in
                     let isRefusal = refusals.contains(verdict)
                     return [
-                        verdict.gate.rawValue, verdict.passes ? "ok" : isRefusal ? "REFUSED" : "overridden",
+                        verdict.gate.rawValue, !verdict.gate.isJudged ? "-" : verdict.passes ? "ok" : isRefusal ? "REFUSED" : "overridden",
                         verdict.evidence,
                     ]
                 })
