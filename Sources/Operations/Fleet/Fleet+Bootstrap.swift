@@ -69,11 +69,8 @@ extension Fleet {
         var versions: [String: String] = [:]
         var digests: [String: String] = [:]
         for name in names {
-            let before = Int64(Clock.wall())
-            let facts: AgentPB.DescribeResponse = try await agents.call(
-                name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.installedProgram ?? ""))
-            let after = Int64(Clock.wall())
-            clocks.append((name, facts.wallClock - (before + after) / 2))
+            let (facts, offset) = try await describe(name)
+            clocks.append((name, offset))
             versions[name] = facts.version
             digests[name] = facts.programDigest
             guard let program = inventory.installedProgram else { continue }

@@ -67,16 +67,10 @@ extension Fleet {
     private func describe(_ names: [String], measuringDisks: Bool) async -> [String: GateFacts.Host] {
         var hosts: [String: GateFacts.Host] = [:]
         for name in names {
-            let before = Int64(Clock.wall())
             // An agent that has just answered and now does not is told by the steps.
-            guard
-                let plain: AgentPB.DescribeResponse = try? await agents.call(
-                    name, RPC.Agent.describe, AgentPB.DescribeRequest(program: inventory.installedProgram ?? ""))
-            else { continue }
-            let after = Int64(Clock.wall())
+            guard let (plain, offset) = try? await describe(name) else { continue }
             var host = GateFacts.Host(
-                agentVersion: plain.version, engineVersion: plain.engineVersion,
-                clockOffset: plain.wallClock - (before + after) / 2)
+                agentVersion: plain.version, engineVersion: plain.engineVersion, clockOffset: offset)
             if measuringDisks {
                 let request = AgentPB.DescribeRequest(
                     cluster: cluster, dataDirectory: inventory.dataDirectory, measureDisk: true)

@@ -116,7 +116,8 @@ struct FleetCommand {
         }
         fleet.events.tell("op \(held.operation.id) · epoch \(held.operation.epoch) · \(held.operation.owner)")
         do throws(FleetFailure) { try await act(held) } catch {
-            if error.code == 3 {
+            // What is gone on with was begun before: it stays open, half done as it is, whatever refuses to go on now.
+            if error.code == 3 && resuming == nil {
                 await fleet.release(held, "failed", error.text)
                 throw error
             }
