@@ -33,7 +33,9 @@ struct BlackBoxTests {
     func `random operations give the same answers as a real server`() throws {
         let real = try #require(RealTools.etcd35, "run: make deps")
         let count = RealTools.environment("DIFFERENTIAL_OPERATIONS") ?? "20000"
-        try run("differential.py", ["--a", Self.server, "--b", real + "/etcd", "--operations", count, "--seed", RealTools.seed])
+        try run(
+            "differential.py",
+            ["--a", Self.server, "--b", real + "/etcd", "--operations", count, "--seed", RealTools.seed, "--jobs", "2"])
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))

@@ -10,6 +10,8 @@ replays the run. Prints "N passed, N failed" where passed counts compared answer
 import argparse
 import queue
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -449,6 +451,22 @@ class Comparison:
             self.both(MAINTENANCE + "HashKV", request, "root", masks=["hash_revision"])
 
 
+def at_once(a):
+    """Most of the time one waits for the other: a pair of servers and a client for each core."""
+    share = (a.operations + a.jobs - 1) // a.jobs
+    runs = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--a", a.a, "--b", a.b, "--protos", a.protos, "--operations", str(share),
+             "--seed", str(a.seed + job)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for job in range(a.jobs)]
+    # All of one after all of the other: a replay line belongs to what is above it.
+    outputs = [run.communicate()[0] for run in runs]
+    print("".join(outputs), end="", flush=True)
+    totals = [re.search(r"^(\d+) passed, (\d+) failed$", output, re.M) for output in outputs]
+    print("%d passed, %d failed" % tuple(sum(int(t[part]) for t in totals if t) for part in (1, 2)))
+    return 1 if any(run.returncode for run in runs) or not all(totals) else 0
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--a", required=True)
@@ -456,7 +474,10 @@ def main():
     p.add_argument("--protos", required=True)
     p.add_argument("--operations", type=int, default=100000)
     p.add_argument("--seed", type=int, default=random.randrange(1 << 31))
+    p.add_argument("--jobs", type=int, default=1, help="pairs of servers at once, each with its share and a seed of its own")
     a = p.parse_args()
+    if a.jobs > 1:
+        sys.exit(at_once(a))
     print("seed %d, %d operations" % (a.seed, a.operations), flush=True)
     with tempfile.TemporaryDirectory() as out:
         methods = compile_protos(a.protos, out)
