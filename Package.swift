@@ -153,7 +153,8 @@ let package = Package(
         tests(
             "NetworkTests",
             [
-                "Linux", "TLSEngine", "HTTP2Engine", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport", "Telemetry",
+                "Linux", "TLSEngine", "HTTP2Engine", "CNghttp2", "HTTP1", "Connections", "PKI", "GRPC", "Foundations", "TestSupport",
+                "Telemetry",
             ], data: true),
         tests(
             "ClientTests",
@@ -167,8 +168,8 @@ let package = Package(
         tests(
             "PeerTests",
             [
-                "Server", "PeerWire", "Raft", "State", "FileFormats", "Connections", "HTTP1", "Linux", "TLSEngine", "PKI",
-                "Telemetry", "Foundations", "TestSupport",
+                "Server", "PeerWire", "Raft", "State", "FileFormats", "MVCC", "LMDBStore", "Connections", "HTTP1", "Linux", "TLSEngine",
+                "PKI", "Telemetry", "Foundations", "TestSupport",
             ], data: true),
         tests(
             "ControlTests",

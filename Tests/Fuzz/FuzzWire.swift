@@ -1,5 +1,5 @@
 // libFuzzer target for everything that reads bytes from clients and peers without a socket: messages, views, JSON and
-// its transcoding, gRPC frames and headers. The first byte chooses what the rest is read as. Built by run.sh together with
+// its transcoding, gRPC frames and headers, HTTP/2 and header blocks. The first byte chooses what the rest is read as. Built by run.sh together with
 // the sources of the modules, as one module: no imports.
 
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -16,6 +16,8 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     case 244: fuzzHeaders(rest)
     case 245:
         if let plain = try? Gzip.decompress(rest.rawSpan, bytesMax: 100_000) { precondition(plain.count <= 100_000) }
+    case 246: fuzzSession(rest)
+    case 247: fuzzBlocks(rest)
     default: fuzzSplitter(rest)
     }
     return 0
@@ -113,5 +115,72 @@ private func fuzzSplitter(_ bytes: [UInt8]) {
     while !buffer.isEmpty, let end = splitter.endOfValue(in: buffer, isLast: true) {
         precondition(end > 0 && end <= buffer.count)
         buffer.removeFirst(end)
+    }
+}
+
+/// Answers every request with its body.
+private final class FuzzOwner: ServerSessionOwner {
+    var session: ServerSession!
+    var events: [Int] = []
+    private var bodies: [Int: Int] = [:]
+
+    func requestStarted(_ slot: Int) {
+        bodies[slot] = 0
+        events.append(1)
+    }
+
+    func requestBody(_ slot: Int, _ bytes: RawSpan) {
+        session.consume(slot, bytes.byteCount)
+        bodies[slot, default: 0] += bytes.byteCount
+    }
+
+    func requestEnded(_ slot: Int) {
+        events += [2, bodies[slot] ?? -1]
+        session.withStream(slot) { stream in
+            stream.outbound += [UInt8](repeating: 7, count: bodies[slot] ?? 0)
+            stream.trailers = stream.isPost ? .ok : .status(code: 5, message: "x")
+        }
+        session.respondGRPC(slot)
+    }
+
+    func streamClosed(_ slot: Int, errorCode: UInt32) { events += [3, Int(errorCode)] }
+    func roomAvailable(_ slot: Int) {}
+    func pingReceived() { events.append(4) }
+    func pingAcknowledged() { events.append(5) }
+}
+
+/// However what comes is cut, the same comes of it. A stream or a connection may break, the session not.
+private func fuzzSession(_ bytes: [UInt8]) {
+    let greeting = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + [0, 0, 0, 4, 0, 0, 0, 0, 0]
+    func outcome(step: Int) -> (events: [Int], output: [UInt8]) {
+        let owner = FuzzOwner()
+        let session = ServerSession(owner: owner)
+        owner.session = session
+        let all = greeting + bytes
+        for start in stride(from: 0, to: all.count, by: step) {
+            let chunk = Array(all[start..<min(start + step, all.count)])
+            if !session.receive(chunk.rawSpan) { break }
+        }
+        var output: [UInt8] = []
+        session.send(into: &output, limit: 1 << 20)
+        return (owner.events, output)
+    }
+    let whole = outcome(step: bytes.count + greeting.count)
+    for step in [1, 7, 64] {
+        let cut = outcome(step: step)
+        precondition(cut.events == whole.events && cut.output == whole.output, "cut by \(step) it is another session")
+    }
+}
+
+/// Three blocks of one connection.
+private func fuzzBlocks(_ bytes: [UInt8]) {
+    var decoder = HeaderDecoder()
+    for third in 0..<3 {
+        let block = Array(bytes[(bytes.count * third / 3)..<(bytes.count * (third + 1) / 3)])
+        var fields = FieldList()
+        guard (try? decoder.decode(block.rawSpan, into: &fields, bytesMax: 2000)) != nil else { return }
+        var size = 0
+        fields.forEach { name, value in size += name.count + value.count + 32 }
+        precondition(size <= 2000 && decoder.table.size <= 4096, "larger than allowed")
     }
 }

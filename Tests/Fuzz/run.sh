@@ -12,9 +12,10 @@ corpus=$root/fuzz-corpus
 mkdir -p "$build/sources" "$corpus/wire"
 # One module: imports of our own modules are dropped, everything else is as the product has it.
 rm -f "$build/sources"/*.swift
-for module in Foundations Wire JSON GRPC; do
-    find "$root/Sources/Core/$module" -name '*.swift' | while read -r file; do
-        sed -E '/^import (Foundations|Wire|JSON|GRPC)$/d' "$file" > "$build/sources/$module.$(basename "$file")"
+for module in Core/Foundations Core/Wire Core/JSON Core/GRPC System/HTTP2Engine; do
+    # (The client's side of HTTP/2 is nghttp2's.)
+    find "$root/Sources/$module" -name '*.swift' | xargs grep -L '^import CNghttp2' | while read -r file; do
+        sed -E '/^import (Foundations|Wire|JSON|GRPC)$/d' "$file" > "$build/sources/$(basename "$module").$(basename "$file")"
     done
 done
 export SWIFT_BACKTRACE=enable=no

@@ -43,6 +43,9 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
         BadFrames(name, [.request(1, fields)], .reset(1, [Code.protocolError]))
     }
 
+    /// Of a call that is not answered.
+    private static let hanging = [(":path", "/test.Echo/Never")] + fields([], without: [":path"])
+
     static let heads: [BadFrames] = [
         badHead("no :path", fields([], without: [":path"])),
         badHead("empty :path", [(":method", "POST"), (":scheme", "http"), (":path", ""), (":authority", "a")]),
@@ -120,6 +123,7 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
         BadFrames("RST_STREAM on stream 0", [Frame(.reset, Frame.be32(8))], .goAway([Code.protocolError])),
         BadFrames("RST_STREAM of an idle stream", [Frame(.reset, stream: 1, Frame.be32(8))], .goAway([Code.protocolError])),
         BadFrames("RST_STREAM of 3 bytes", [.request(1), Frame(.reset, stream: 1, [0, 0, 8])], .goAway([Code.frameSize])),
+        BadFrames("GOAWAY of 7 bytes", [Frame(.goAway, [UInt8](repeating: 0, count: 7))], .goAway([Code.frameSize])),
         BadFrames("GOAWAY on a stream", [Frame(.goAway, stream: 1, [UInt8](repeating: 0, count: 8))], .goAway([Code.protocolError])),
         BadFrames(
             "PUSH_PROMISE from a client", [.request(1), Frame(.pushPromise, flags: 4, stream: 1, Frame.be32(2))],
@@ -128,7 +132,25 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
         BadFrames("WINDOW_UPDATE beyond 2^31-1", [Frame(.windowUpdate, Frame.be32(0x7fff_ffff))], .goAway([Code.flowControl])),
         BadFrames("WINDOW_UPDATE of an idle stream", [Frame(.windowUpdate, stream: 1, Frame.be32(1))], .goAway([Code.protocolError])),
         BadFrames("WINDOW_UPDATE of 3 bytes", [Frame(.windowUpdate, [0, 0, 1])], .goAway([Code.frameSize])),
+        BadFrames("PRIORITY on stream 0", [Frame(.priority, [0, 0, 0, 0, 0])], .goAway([Code.protocolError])),
         BadFrames("PRIORITY of 4 bytes", [Frame(.priority, stream: 1, [0, 0, 0, 0])], .goAway([Code.frameSize])),
+        BadFrames("padded DATA of no bytes", [.request(1), Frame(.data, flags: Frame.padded, stream: 1)], .goAway([Code.frameSize])),
+        BadFrames("padded HEADERS of no bytes", [Frame(.headers, flags: 0xc, stream: 1)], .goAway([Code.frameSize])),
+        BadFrames(
+            "HEADERS whose padding is all there is and more", [Frame(.headers, flags: 0xc, stream: 1, [2, 0])],
+            .goAway([Code.protocolError])),
+        BadFrames(
+            "HEADERS too short for its priority", [Frame(.headers, flags: 0x24, stream: 1, [0, 0, 0, 0])], .goAway([Code.frameSize])),
+        BadFrames(
+            "windows that add up beyond 2^31-1",
+            [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0x7ffe_0000)), Frame(.settings, Frame.setting(4, 0x7fff_ffff))],
+            .goAway([Code.flowControl])),
+        BadFrames("too many settings", [Frame(.settings, (0..<33).flatMap { _ in Frame.setting(9, 1) })], .goAway([Code.calm])),
+        BadFrames("empty DATA flood", [.request(1)] + [Frame](repeating: Frame(.data, stream: 1), count: 20000), .goAway([Code.calm])),
+        BadFrames(
+            "bad number in a header block", [Frame(.headers, flags: 5, stream: 1, [0xff, 0xff, 0xff, 0xff, 0xff, 0x0f])],
+            .goAway([Code.compression])),
+        BadFrames("garbage trailers", [.request(1), Frame(.headers, flags: 5, stream: 1, [0x80])], .goAway([Code.compression])),
         BadFrames(
             "CONTINUATION flood", [.request(1, flags: 0)] + [Frame](repeating: Frame(.continuation, stream: 1), count: 20000),
             .goAway([Code.calm, Code.protocolError, Code.internalError])),
@@ -142,10 +164,18 @@ struct BadFrames: Sendable, CustomTestStringConvertible {
     ]
 
     static let streams: [BadFrames] = [
-        // A connection error is more than the RFC asks for here, and allowed.
         BadFrames(
-            "WINDOW_UPDATE of 0 on a stream", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0))], .goAway([Code.protocolError])),
-        // It could be the trailers of a stream that was just reset; nghttp2 does not tell them apart and lets them pass.
+            "DATA behind the end of a request",
+            [.request(1, hanging), .message(1, [1]), Frame(.data, stream: 1, [1])], .reset(1, [Code.streamClosed])),
+        BadFrames(
+            "trailers behind the end of a request",
+            [.request(1, hanging), .message(1, [1]), .request(1, [("x", "y")], flags: 5)], .reset(1, [Code.streamClosed])),
+        BadFrames("ENABLE_PUSH of 1", [Frame(.settings, Frame.setting(2, 1))], .ignored),
+        BadFrames("empty SETTINGS ack", [Frame(.settings, flags: 1)], .ignored),
+        BadFrames(
+            "WINDOW_UPDATE of 0 on a stream", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0))],
+            .reset(1, [Code.protocolError])),
+        // It could be the trailers of a stream that was just reset: nothing is kept of those.
         BadFrames("stream number going back", [.request(5), .request(3)], .ignored),
         BadFrames(
             "stream window beyond 2^31-1", [.request(1), Frame(.windowUpdate, stream: 1, Frame.be32(0x7fff_ffff))],
@@ -233,6 +263,24 @@ private let server = TestServer()
         #expect(try connection.next(.data).payload == [0, 0, 0, 0, 2, 7, 8])
         let trailers = try connection.next(.headers)
         #expect(trailers.flags & Frame.endStream != 0)
+    }
+
+    @Test func `pings between the pieces of a large answer are no abuse`() throws {
+        let connection = try RawConnection(port: server.port)
+        connection.greet()
+        let piece = [UInt8](repeating: 7, count: 16_000)
+        connection.send(.request(1), Frame(.data, stream: 1, [0] + Frame.be32(160_000)))
+        for i in 0..<10 { connection.send(Frame(.data, flags: i == 9 ? Frame.endStream : 0, stream: 1, piece)) }
+        var count = 0
+        while count < 65_535 { count += try connection.next(.data).payload.count }
+        for i in 0..<8 {
+            connection.send(Frame(.ping, [UInt8](repeating: 1, count: 8)))
+            let answer = try connection.next(.ping, .goAway)
+            try #require(answer.type == Frame.Kind.ping.rawValue, "ping \(i)")
+            connection.send(Frame(.windowUpdate, Frame.be32(10_000)), Frame(.windowUpdate, stream: 1, Frame.be32(10_000)))
+            var more = 0
+            while more < 10_000 { more += try connection.next(.data).payload.count }
+        }
     }
 
     @Test func `an answer before the end of the request closes the stream`() throws {

@@ -147,7 +147,7 @@ private final class Both {
             loop.schedule(after: 1_000_000) { look() }
         }
         look()
-        let timer = loop.schedule(after: 30_000_000_000) { [loop] in loop.stop() }
+        let timer = loop.schedule(after: 240_000_000_000) { [loop] in loop.stop() }
         if !holds { loop.run() }
         loop.cancel(timer)
         return holds
@@ -231,7 +231,7 @@ private final class Scripted: EventHandler {
 
     @Test func `an answer before the body's end stops the body`() throws {
         let both = try Both()
-        let source = Pieces(1, isEndless: true, both.loop)
+        let source = Pieces(100_000, isEndless: true, both.loop)
         let answer = both.get(HTTP1ClientRequest("POST", "/refuse", body: .source(source)))
         #expect(answer.status == 412 && answer.text == "no\n")
         #expect(both.client.connectionCount == 0)
@@ -303,7 +303,7 @@ private final class Scripted: EventHandler {
         request.silenceTimeout = 300_000_000
         guard case .timeout? = both.get(request, origin).error else { throw Missing() }
         // A body the server does not read.
-        var post = HTTP1ClientRequest("POST", "/", body: .source(Pieces(1, isEndless: true, both.loop)))
+        var post = HTTP1ClientRequest("POST", "/", body: .source(Pieces(100_000, isEndless: true, both.loop)))
         post.silenceTimeout = 300_000_000
         guard case .timeout? = both.get(post, origin).error else { throw Missing() }
     }
@@ -318,7 +318,7 @@ private final class Scripted: EventHandler {
             ).error
         else { throw Missing() }
         guard
-            case .connect? = both.get(
+            case .refused? = both.get(
                 HTTP1ClientRequest("GET", "/"), HTTPOrigin(isTLS: false, host: "127.0.0.1", port: "1")
             ).error
         else { throw Missing() }
@@ -373,7 +373,7 @@ private final class Scripted: EventHandler {
     @Test func `a body that breaks off is a failure for its receiver`() throws {
         let both = try Both()
         let answer = Answer()
-        let source = Pieces(1, isEndless: true, both.loop)
+        let source = Pieces(100_000, isEndless: true, both.loop)
         let call = both.client.send(HTTP1ClientRequest("POST", "/count", body: .source(source)), to: both.origin, answer)
         source.call = call
         #expect(both.run { (both.counters.first?.most ?? 0) > 0 })

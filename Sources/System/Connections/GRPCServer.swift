@@ -1,8 +1,8 @@
 // One loop's server: its connections, and the verbs with which handlers answer calls. Belongs to the loop's thread.
 //
 // Cost of a unary call, cleartext: no allocation once buffers have grown; the request is borrowed from the loop's receive
-// buffer, the answer is encoded once into the stream's buffer, copied by nghttp2 into a frame and from there into the
-// loop's output buffer; all answers of one turn to one connection leave in one write.
+// buffer, the answer is encoded once into the stream's buffer and copied once, between its frames, into the loop's output
+// buffer; all answers of one turn to one connection leave in one write.
 
 import Foundations
 import GRPC

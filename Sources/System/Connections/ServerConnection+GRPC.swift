@@ -44,7 +44,7 @@ extension ServerConnection: ServerSessionOwner {
         var hasTimeout = false
         var isPost = false
         session.withStream(slot) { stream in
-            (isGRPC, isPost, hasTimeout) = (stream.isGRPC, stream.isPost, !stream.timeout.isEmpty)
+            (isGRPC, isPost, hasTimeout) = (stream.isGRPC, stream.isPost, stream.hasTimeout)
             if isGRPC && allowsGRPC { stream.route = stream.withPath { server.router.find($0) } ?? routeUnanswerable }
             route = stream.route
         }

@@ -58,6 +58,8 @@ final class ServerConnection: EventHandler {
     private var pingSentAt: UInt64 = 0
     private var lastPing: UInt64 = 0
     private var pingStrikes = 0
+    /// Of the session, at the last ping.
+    private var turnsAtPing: UInt64 = 0
 
     /// Of the last request. Begins where no other connection of the server has been, so that a call that outlives its
     /// connection cannot be taken for one of the connection that got its place.
@@ -397,6 +399,11 @@ final class ServerConnection: EventHandler {
     }
 
     func notePing(_ session: ServerSession) {
+        // A client that is being sent a large answer pings all the time to learn how much is on its way: those are welcome.
+        if session.turnsTaken != turnsAtPing {
+            turnsAtPing = session.turnsTaken
+            forgivePings()
+        }
         let now = server.loop.now
         // Without a call in flight there is nothing to keep alive: two hours, as gRPC servers have it.
         let interval = session.openStreams > 0 ? server.limits.pingIntervalMin : 7_200_000_000_000

@@ -215,6 +215,11 @@ package protocol ClientSessionOwner: AnyObject {
         unsafe nghttp2_session_get_stream_user_data(session, streamID).map { Int(bitPattern: $0) - 1 }
     }
 
+    fileprivate func holds(_ slot: Int, _ streamID: Int32) -> Bool {
+        let stream = unsafe streams.pointer(slot)
+        return unsafe stream.pointee.isOpen && stream.pointee.streamID == streamID
+    }
+
     fileprivate func header(_ slot: Int, _ name: RawSpan, _ value: RawSpan) -> Int32 {
         let stream = unsafe streams.pointer(slot)
         unsafe stream.pointee.headBytes += name.byteCount + value.byteCount + 32
@@ -366,7 +371,8 @@ extension ClientStream {
         }
         unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { _, id, errorCode, user in
             unsafe with(user) { session in
-                guard let slot = session.slot(of: id) else { return }
+                // One that was reset before it was sent has been told already, and its slot may be another's.
+                guard let slot = session.slot(of: id), session.holds(slot, id) else { return }
                 session.closed(slot, errorCode, refused: errorCode == NGHTTP2_REFUSED_STREAM.rawValue)
             }
             return 0

@@ -4,6 +4,9 @@
 import Foundations
 
 package struct FieldList: Sendable {
+    /// Before each name: its length and the value's.
+    static let headerBytes = 8
+
     @usableFromInline var bytes: [UInt8] = []
 
     package init() {}
@@ -24,6 +27,31 @@ package struct FieldList: Sendable {
         }
         let end = Int32(bytes.count)
         return end - Int32(truncatingIfNeeded: value.byteCount)..<end
+    }
+
+    /// The same fields, in this list's memory.
+    mutating func assign(_ other: FieldList) {
+        bytes.removeAll(keepingCapacity: true)
+        bytes.append(other.bytes.rawSpan)
+    }
+
+    /// Room for the lengths of a field that is appended in parts; they are set afterwards.
+    mutating func appendLengths() {
+        bytes.append(addingCapacity: FieldList.headerBytes) { $0.append(bigEndian: 0) }
+    }
+
+    mutating func setLengths(_ at: Int, name: Int, value: Int) {
+        for i in 0..<4 {
+            bytes[at + i] = UInt8(truncatingIfNeeded: name >> (8 * i))
+            bytes[at + 4 + i] = UInt8(truncatingIfNeeded: value >> (8 * i))
+        }
+    }
+
+    /// Of the field whose record begins here.
+    static func nameLength(_ record: RawSpan) -> Int { word(record, 0) }
+
+    static func word(_ record: RawSpan, _ at: Int) -> Int {
+        Int(record[byte: at]) | Int(record[byte: at + 1]) << 8 | Int(record[byte: at + 2]) << 16 | Int(record[byte: at + 3]) << 24
     }
 
     /// The first value of the field with this lower-case name.

@@ -1,5 +1,4 @@
-// The checks of a request's head that HTTP/2 asks for and that nghttp2 does not make for us, because its message checks
-// are switched off (they cost a quarter of a request). A head that fails them ends its stream with PROTOCOL_ERROR.
+// The checks of a request's head that HTTP/2 asks for. A head that fails them ends its stream with PROTOCOL_ERROR.
 //
 //   - pseudo-headers first, known ones only, each once; :method, :scheme and :path are there, the path absolute
 //   - names in lower case, of token characters; values without NUL, CR, LF
@@ -19,29 +18,65 @@ func named(_ name: RawSpan, _ text: StaticString) -> Bool {
     }
 }
 
-extension ServerStream {
-    mutating func take(_ name: RawSpan, _ value: RawSpan) {
+/// What a server looks at in a request's head: where the values lie in the list of its fields, and what they mean.
+struct RequestPlaces: Sendable {
+    var method: Range<Int32> = 0..<0
+    var path: Range<Int32> = 0..<0
+    var scheme: Range<Int32> = 0..<0
+    var authority: Range<Int32> = 0..<0
+    var contentType: Range<Int32> = 0..<0
+    var timeout: Range<Int32> = 0..<0
+    var encoding: Range<Int32> = 0..<0
+    var regularSeen = false
+    var malformed = false
+    /// Fields came that are not of every call.
+    var hasMetadata = false
+    var isPost = false
+    /// The content type is gRPC's.
+    var isGRPC = false
+    /// As content-length says; -1 without.
+    var announcedBytes = -1
+
+    init() {}
+
+    /// Reads a whole head.
+    init(_ fields: FieldList) {
+        let bytes = fields.bytes.rawSpan
+        var at = 0
+        while at < bytes.byteCount {
+            let name = at + FieldList.headerBytes
+            let value = name + FieldList.word(bytes, at)
+            let end = value + FieldList.word(bytes, at + 4)
+            take(
+                bytes.extracting(name..<value), bytes.extracting(value..<end),
+                Int32(truncatingIfNeeded: value)..<Int32(truncatingIfNeeded: end))
+            at = end
+        }
+        let path = bytes.extracting(Int(path.lowerBound)..<Int(path.upperBound))
+        let method = bytes.extracting(Int(method.lowerBound)..<Int(method.upperBound))
+        if method.isEmpty || scheme.isEmpty || path.isEmpty {
+            malformed = true
+        } else if path[byte: 0] != 0x2f && !(named(path, "*") && named(method, "OPTIONS")) {
+            malformed = true
+        }
+    }
+
+    private mutating func take(_ name: RawSpan, _ value: RawSpan, _ place: Range<Int32>) {
         guard name.byteCount > 0 else {
             malformed = true
             return
         }
-        let first = name[byte: 0]
-        if headersSeen {  // trailers: looked at only to refuse what must not be there
-            if first == 0x3a { malformed = true }
-            return
-        }
-        if first == 0x3a { return takePseudo(name, value) }
+        if name[byte: 0] == 0x3a { return takePseudo(name, value, place) }
         regularSeen = true
-        let place = head.append(name, value)
         switch name.byteCount {
         case 2 where named(name, "te"):
             if !named(value, "trailers") { malformed = true }
         case 10 where named(name, "user-agent"), 20 where named(name, "grpc-accept-encoding"): break
         case 12 where named(name, "content-type"):
-            contentTypeRange = place
+            contentType = place
             isGRPC = value.byteCount >= 16 && named(value.extracting(0..<16), "application/grpc")
-        case 12 where named(name, "grpc-timeout"): timeoutRange = place
-        case 13 where named(name, "grpc-encoding"): encodingRange = place
+        case 12 where named(name, "grpc-timeout"): timeout = place
+        case 13 where named(name, "grpc-encoding"): encoding = place
         case 14 where named(name, "content-length"): takeLength(value)
         case 10 where named(name, "connection") || named(name, "keep-alive"),
             7 where named(name, "upgrade"), 16 where named(name, "proxy-connection"),
@@ -53,20 +88,19 @@ extension ServerStream {
         }
     }
 
-    private mutating func takePseudo(_ name: RawSpan, _ value: RawSpan) {
+    private mutating func takePseudo(_ name: RawSpan, _ value: RawSpan, _ place: Range<Int32>) {
         if regularSeen { malformed = true }
-        let place = head.append(name, value)
         var range = 0..<Int32(0)
         if named(name, ":path") {
-            (range, pathRange) = (pathRange, place)
+            (range, path) = (path, place)
             if !isValue(value) { malformed = true }
         } else if named(name, ":method") {
-            (range, methodRange) = (methodRange, place)
+            (range, method) = (method, place)
             isPost = named(value, "POST")
         } else if named(name, ":scheme") {
-            (range, schemeRange) = (schemeRange, place)
+            (range, scheme) = (scheme, place)
         } else if named(name, ":authority") {
-            (range, authorityRange) = (authorityRange, place)
+            (range, authority) = (authority, place)
             if !isValue(value) { malformed = true }
         } else {
             malformed = true
@@ -89,17 +123,14 @@ extension ServerStream {
         }
         announcedBytes = length
     }
+}
 
-    /// The head is complete: may it be answered?
-    var isHeadAcceptable: Bool {
-        if malformed || methodRange.isEmpty || schemeRange.isEmpty || pathRange.isEmpty { return false }
-        let path = path
-        return path.first == 0x2f || (path.elementsEqual([0x2a]) && method.elementsEqual("OPTIONS".utf8))
-    }
-
-    /// The body is as long as it should be, or may still become so.
-    func fitsAnnounced(ended: Bool) -> Bool {
-        announcedBytes < 0 || (ended ? bodyBytes == announcedBytes : bodyBytes <= announcedBytes)
+extension FieldList {
+    /// Fields that may follow a body: named, and none with a colon before its name.
+    var areTrailers: Bool {
+        var isGood = true
+        forEach { name, _ in if name.isEmpty || name.first == 0x3a { isGood = false } }
+        return isGood
     }
 }
 

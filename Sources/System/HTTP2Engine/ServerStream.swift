@@ -1,5 +1,5 @@
-// What a server knows of one HTTP/2 stream. Plain structs in slabs, reached through nghttp2's stream user data: no
-// dictionary, no reference counting and no allocation on the way of a unary request once a slot's buffers have grown.
+// What a server knows of one HTTP/2 stream. Plain structs in slabs: no dictionary, no reference counting and no allocation on
+// the way of a unary request once a slot's buffers have grown.
 
 import Foundations
 
@@ -12,28 +12,25 @@ package struct ServerStream {
     /// The peer has sent everything.
     package internal(set) var remoteEnded = false
 
-    // Request head. All fields in the order of arrival, pseudo-headers too; of those a server looks at, the places of the
-    // values.
+    // Request head: all fields in the order of arrival, pseudo-headers too.
     var head = FieldList()
-    var methodRange: Range<Int32> = 0..<0
-    var pathRange: Range<Int32> = 0..<0
-    var schemeRange: Range<Int32> = 0..<0
-    var authorityRange: Range<Int32> = 0..<0
-    var contentTypeRange: Range<Int32> = 0..<0
-    var timeoutRange: Range<Int32> = 0..<0
-    var encodingRange: Range<Int32> = 0..<0
-    var headBytes = 0
-    var headersSeen = false
-    var regularSeen = false
-    var malformed = false
-    /// Fields came that are not of every call.
-    package internal(set) var hasMetadata = false
-    package internal(set) var isPost = false
-    /// The content type is gRPC's.
-    package internal(set) var isGRPC = false
-    /// As announced by content-length, and what came of it; -1 without.
-    var announcedBytes = -1
+    var places = RequestPlaces()
+    /// The head was good and the owner has been told of the request.
+    var isStarted = false
     var bodyBytes = 0
+
+    // What the peer may still send, and we. Given back are bytes the owner has dealt with, in one frame when they are many.
+    var received: Int32 = 0
+    var consumed: Int32 = 0
+    /// Below zero when the peer has made its windows smaller meanwhile.
+    var sendWindow = 0
+
+    // Where the stream waits for its turn to send, between which others.
+    var waits = Waiting.nowhere
+    var previous: Int32 = -1
+    var next: Int32 = -1
+
+    enum Waiting { case nowhere, forTurn, forConnection }
 
     /// Free for the owner: which handler, where it is in its work, until when.
     package var route: Int32 = -1
@@ -50,11 +47,24 @@ package struct ServerStream {
     /// How much of the queue the session has counted.
     var counted = 0
     package internal(set) var headSent = false
+    /// The head of the answer, as long as it has not gone.
+    var pendingHead = PendingHead.none
+    var headBlock: [UInt8] = []
+
+    enum PendingHead {
+        case none
+        /// The head of every gRPC answer.
+        case grpc
+        /// In `headBlock`.
+        case block
+        /// The same, and it is all of the answer.
+        case onlyBlock
+    }
+
     /// What ends the stream behind the body.
     package var trailers: Trailers?
     /// The owner stopped producing at a long queue and wants to be told when it is short.
     package var wantsRoom = false
-    var waitsForBody = false
 
     package enum Trailers {
         /// grpc-status 0.
@@ -67,12 +77,19 @@ package struct ServerStream {
     /// Body bytes not yet handed to the session.
     package var queuedBytes: Int { outbound.count - outboundStart }
 
-    package var method: ArraySlice<UInt8> { slice(methodRange) }
-    package var path: ArraySlice<UInt8> { slice(pathRange) }
-    package var authority: ArraySlice<UInt8> { slice(authorityRange) }
-    package var contentType: ArraySlice<UInt8> { slice(contentTypeRange) }
-    package var timeout: ArraySlice<UInt8> { slice(timeoutRange) }
-    package var encoding: ArraySlice<UInt8> { slice(encodingRange) }
+    package var isPost: Bool { places.isPost }
+    /// The content type is gRPC's.
+    package var isGRPC: Bool { places.isGRPC }
+    /// Fields came that are not of every call.
+    package var hasMetadata: Bool { places.hasMetadata }
+    package var hasTimeout: Bool { !places.timeout.isEmpty }
+
+    package var method: ArraySlice<UInt8> { slice(places.method) }
+    package var path: ArraySlice<UInt8> { slice(places.path) }
+    package var authority: ArraySlice<UInt8> { slice(places.authority) }
+    package var contentType: ArraySlice<UInt8> { slice(places.contentType) }
+    package var timeout: ArraySlice<UInt8> { slice(places.timeout) }
+    package var encoding: ArraySlice<UInt8> { slice(places.encoding) }
 
     private func slice(_ range: Range<Int32>) -> ArraySlice<UInt8> {
         head.bytes[Int(range.lowerBound)..<Int(range.upperBound)]
@@ -80,7 +97,7 @@ package struct ServerStream {
 
     /// The path, borrowed.
     package func withPath<R>(_ body: (RawSpan) -> R) -> R {
-        body(head.bytes.rawSpan.extracting(Int(pathRange.lowerBound)..<Int(pathRange.upperBound)))
+        body(head.bytes.rawSpan.extracting(Int(places.path.lowerBound)..<Int(places.path.upperBound)))
     }
 
     /// The value of a request field, by lower-case name.
@@ -95,38 +112,32 @@ package struct ServerStream {
         }
     }
 
-    /// Ready for another stream; small buffers stay, large ones go.
+    /// The body is as long as it should be, or may still become so.
+    func fitsAnnounced(ended: Bool) -> Bool {
+        places.announcedBytes < 0 || (ended ? bodyBytes == places.announcedBytes : bodyBytes <= places.announcedBytes)
+    }
+
+    /// Ready for another stream; small buffers stay, large ones go. (The head is overwritten by the next one.)
     mutating func reset() {
         isOpen = false
         remoteEnded = false
-        head.removeAll()
-        methodRange = 0..<0
-        pathRange = 0..<0
-        schemeRange = 0..<0
-        authorityRange = 0..<0
-        contentTypeRange = 0..<0
-        timeoutRange = 0..<0
-        encodingRange = 0..<0
-        headBytes = 0
-        headersSeen = false
-        regularSeen = false
-        malformed = false
-        hasMetadata = false
-        isPost = false
-        isGRPC = false
-        announcedBytes = -1
+        isStarted = false
+        if head.bytes.count > 4096 { head = FieldList() }
         bodyBytes = 0
+        received = 0
+        consumed = 0
         route = -1
         tag = 0
         deadline = 0
-        object = nil
+        if object != nil { object = nil }
         if !inbound.isEmpty { inbound.removeAll(keepingCapacity: inbound.capacity <= 4096) }
         if !outbound.isEmpty { outbound.removeAll(keepingCapacity: outbound.capacity <= 4096) }
         outboundStart = 0
         counted = 0
         headSent = false
-        trailers = nil
+        pendingHead = .none
+        if !headBlock.isEmpty { headBlock.removeAll(keepingCapacity: headBlock.capacity <= 4096) }
+        if trailers != nil { trailers = nil }
         wantsRoom = false
-        waitsForBody = false
     }
 }

@@ -9,8 +9,6 @@ package final class SpareBuffers {
     package static let bytesMax = 8 << 20
 
     private var buffers: [[UInt8]] = []
-    /// For the sessions' small blocks.
-    let blocks = BlockPool()
     package private(set) var bytes = 0
 
     package init() {}
