@@ -223,13 +223,13 @@ private final class Voter {
         let voter = Voter(us, bootstrapEntries: 0)
         us.transport.setPeer(real, urls: [realURL])
         #expect(test.run { us.snapshots.count == 1 }, "\(us.reports) \(server.logText.suffix(2000))")
-        let (message, path) = try #require(us.snapshots.first)
+        let (message, database) = try #require(us.snapshots.first)
         let snapshot = try #require(message.snapshot)
         #expect(snapshot.metadata.index > 5300 && snapshot.metadata.confState.voters == [real])
         #expect(snapshot.metadata.confState.learners == [ours])
         #expect(String(decoding: snapshot.data, as: UTF8.self).contains("\(ours)"))
         // A bbolt file: whole pages, and its mark on the first.
-        let file = try #require(fopen(path, "r"))
+        let file = try #require(fopen(database.path, "r"))
         defer { fclose(file) }
         var head = Bytes(repeating: 0, count: 4096)
         #expect(fread(&head, 1, 4096, file) == 4096)

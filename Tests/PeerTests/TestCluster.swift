@@ -18,7 +18,7 @@ final class TestMember: PeerTransportOwner {
     var url: String { "\(scheme)://127.0.0.1:\(port)" }
     let scheme: String
     var messages: [Message] = []
-    var snapshots: [(message: Message, path: String)] = []
+    var snapshots: [(message: Message, database: ReceivedDatabase)] = []
     var snapshotResults: [Bool] = []
     var unreachables: [MemberID] = []
     var gone: [MemberID] = []
@@ -38,6 +38,7 @@ final class TestMember: PeerTransportOwner {
         var settings = PeerTransport.Settings()
         settings.serverVersion = version
         settings.snapshotDirectory = folder
+        settings.storePath = folder + "/store"
         // The port is known only after listening; a free one is found first.
         self.port = port == 0 ? freePort() : port
         settings.peerURLs = [url]
@@ -56,7 +57,7 @@ final class TestMember: PeerTransportOwner {
         onMessage(message)
     }
 
-    func receivedSnapshot(_ message: Message, databasePath: String) { snapshots.append((message, databasePath)) }
+    func receivedSnapshot(_ message: Message, _ database: ReceivedDatabase) { snapshots.append((message, database)) }
     func unreachable(_ id: MemberID) { unreachables.append(id) }
     func gone(_ id: MemberID) { gone.append(id) }
     func snapshotSent(to id: MemberID, ok: Bool) { snapshotResults.append(ok) }

@@ -19,43 +19,35 @@ struct ForwardingTests {
         return node
     }
 
-    private static func sent(_ node: inout RaftNode) -> [Message] {
-        var messages: [Message] = []
-        while node.hasReady {
-            let ready = node.ready()
-            messages += ready.messages
-            if let ticket = ready.ticket { node.persisted(through: ticket) }
-        }
-        return messages.filter { $0.kind == .propose }
-    }
+    private static func proposals(_ node: inout RaftNode) -> [Message] { sent(by: &node).filter { $0.kind == .propose } }
 
     @Test func `a proposal for a leader that has just handed over goes on to the next one`() {
         var node = Self.formerLeader()
         node.step(Self.put)
-        #expect(Self.sent(&node).isEmpty)
+        #expect(Self.proposals(&node).isEmpty)
         node.step(Message(.heartbeat, to: Self.one, from: Self.two, term: 3))
-        let forwarded = Self.sent(&node)
+        let forwarded = Self.proposals(&node)
         #expect(forwarded.map(\.to) == [Self.two])
         #expect(forwarded.map(\.from) == [Self.three])
         #expect(forwarded.first?.entries == Self.put.entries)
         node.step(Message(.heartbeat, to: Self.one, from: Self.two, term: 3))
-        #expect(Self.sent(&node).isEmpty, "once")
+        #expect(Self.proposals(&node).isEmpty, "once")
     }
 
     @Test func `it goes back to its proposer when that one leads now`() {
         var node = Self.formerLeader()
         node.step(Self.put)
         node.step(Message(.heartbeat, to: Self.one, from: Self.three, term: 3))
-        #expect(Self.sent(&node).map(\.to) == [Self.three])
+        #expect(Self.proposals(&node).map(\.to) == [Self.three])
     }
 
     @Test func `a proposal is dropped when nobody leads for an election timeout`() {
         var node = Self.formerLeader()
         node.step(Self.put)
         while node.softState.role == .follower { node.tick() }
-        _ = Self.sent(&node)
+        _ = sent(by: &node)
         node.step(Message(.heartbeat, to: Self.one, from: Self.two, term: 4))
         #expect(node.softState.leader == Self.two)
-        #expect(Self.sent(&node).isEmpty)
+        #expect(Self.proposals(&node).isEmpty)
     }
 }

@@ -21,16 +21,6 @@ struct SuccessionTests {
         return node
     }
 
-    private static func sent(_ node: inout RaftNode) -> [Message] {
-        var messages: [Message] = []
-        while node.hasReady {
-            let ready = node.ready()
-            messages += ready.messages
-            if let ticket = ready.ticket { node.persisted(through: ticket) }
-        }
-        return messages
-    }
-
     private static func ticksToCampaign(_ node: inout RaftNode) -> Int {
         var ticks = 0
         while node.softState.role == .follower {
@@ -47,7 +37,7 @@ struct SuccessionTests {
         second.reportGone(Self.two)
         #expect(Self.ticksToCampaign(&first) == 1)
         #expect(Self.ticksToCampaign(&second) == 3)
-        let asked = Self.sent(&first).filter { $0.kind == .preVote }
+        let asked = sent(by: &first).filter { $0.kind == .preVote }
         #expect(asked.map(\.to) == [Self.two, Self.three])
     }
 
@@ -55,10 +45,10 @@ struct SuccessionTests {
         var node = Self.follower(Self.three, of: Self.two)
         let request = Message(.preVote, to: Self.three, from: Self.one, term: 3)
         node.step(request)
-        #expect(!Self.sent(&node).contains { $0.kind == .preVoteResponse }, "it hears from its leader")
+        #expect(!sent(by: &node).contains { $0.kind == .preVoteResponse }, "it hears from its leader")
         node.reportGone(Self.two)
         node.step(request)
-        #expect(Self.sent(&node).contains { $0.kind == .preVoteResponse && !$0.reject && $0.term == 3 })
+        #expect(sent(by: &node).contains { $0.kind == .preVoteResponse && !$0.reject && $0.term == 3 })
     }
 
     @Test func `a leader that is heard of again is followed on`() {

@@ -9,17 +9,6 @@ struct Child {
     /// Exit status; 128 + the signal when a signal ended it.
     var status: Int32
 
-    /// Programs of this package lie beside the test binary.
-    static func ours(_ name: String) -> String {
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &path, path.count - 1)
-        let own = String(decoding: path[..<max(0, count)].map(UInt8.init(bitPattern:)), as: UTF8.self)
-        // Under `swift test` the binary is the toolchain's helper or the test bundle in the build folder.
-        let beside = own.split(separator: "/").dropLast().joined(separator: "/")
-        let candidates = ["/\(beside)/\(name)", "\(RealTools.root)/.build/debug/\(name)"]
-        return candidates.first { access($0, X_OK) == 0 } ?? candidates[1]
-    }
-
     /// `killAfter`: SIGKILL is sent when so many lines of output have come.
     static func run(
         _ program: String, _ arguments: [String], environment: [String: String] = [:], killAfter: Int? = nil

@@ -43,7 +43,7 @@ import Testing
             default: kill = Int.random(in: 0...100, using: &random)
             }
             let child = Child.run(
-                Child.ours("covey-crash"), [place("data"), "\(random.next())", "\(acknowledged)"],
+                RealTools.built("covey-crash"), [place("data"), "\(random.next())", "\(acknowledged)"],
                 environment: ["COVEY_FAILPOINTS": failpoint], killAfter: kill)
             let what = "round \(round) of COVEY_SEED=\(seed): \(failpoint) \(kill ?? 0): \(child.errors)"
             try #require([0, 3, 86, 128 + SIGKILL].contains(child.status), "\(what), status \(child.status)")
@@ -55,7 +55,7 @@ import Testing
             "crash test: ended with \(counts.sorted { $0.key < $1.key }), \(acknowledged) entries in the last directory"
         )
         #expect(counts["86", default: 0] > 0)
-        let last = Child.run(Child.ours("covey-crash"), [place("data"), "1", "\(acknowledged)"])
+        let last = Child.run(RealTools.built("covey-crash"), [place("data"), "1", "\(acknowledged)"])
         #expect(last.status == 0, "\(last.errors)")
     }
 
@@ -64,11 +64,11 @@ import Testing
         // A limit on the file size is a disk that is full for this process. The signal is ignored by the shell's child.
         let child = Child.run(
             "/bin/bash",
-            ["-c", "trap '' XFSZ; ulimit -f 40; exec \(Child.ours("covey-crash")) \(place("data")) 5 0"])
+            ["-c", "trap '' XFSZ; ulimit -f 40; exec \(RealTools.built("covey-crash")) \(place("data")) 5 0"])
         #expect(child.status == 3, "\(child.status) \(child.errors)")
         #expect(child.errors.contains("File too large") && child.errors.contains("free space"))
         let acknowledged = child.output.split(separator: "\n").compactMap { UInt64($0) }.max() ?? 0
-        let again = Child.run(Child.ours("covey-crash"), [place("data"), "6", "\(acknowledged)"])
+        let again = Child.run(RealTools.built("covey-crash"), [place("data"), "6", "\(acknowledged)"])
         #expect(again.status == 0, "\(again.errors)")
     }
 }

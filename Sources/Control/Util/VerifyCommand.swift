@@ -90,7 +90,7 @@ enum VerifyCommand {
             "\(store.path): \(records) records are in order; revision \(state.kv.currentRevision), \(state.kv.keyCount) keys, "
                 + "\(state.membership.members.count) members, entry \(applied)")
         state.kv.endTurn()
-        try checkFit(applied, log, store.path, log.snap.imagePath(log.snapshotIndex))
+        try checkFit(applied, log, store.path, [log.snap.imagePath(log.snapshotIndex), directory.data.receivedStore])
     }
 
     private static func verifyEtcds(_ path: String, wal: String?, _ console: UtilConsole) throws(CtlFailure) {
@@ -113,14 +113,14 @@ enum VerifyCommand {
     }
 
     private static func checkFit(
-        _ applied: LogIndex, _ log: StoredLog, _ store: String, _ image: String
+        _ applied: LogIndex, _ log: StoredLog, _ store: String, _ received: [String]
     ) throws(CtlFailure) {
         guard applied <= log.lastIndex else {
             throw CtlFailure(
                 .error, "\(store) stands at entry \(applied), the log ends at \(log.lastIndex): a part of the log is lost",
                 advice: "Replace the member from a healthy one, or restore a backup.")
         }
-        guard applied >= log.snapshotIndex || Disk.exists(image) else {
+        guard applied >= log.snapshotIndex || received.contains(where: { Disk.exists($0) }) else {
             throw CtlFailure(
                 .error,
                 "\(store) stands at entry \(applied), before the snapshot at \(log.snapshotIndex): "

@@ -215,7 +215,7 @@ package struct BoltBucket: Sendable {
     }
 }
 
-private struct KeyOrder {
+struct KeyOrder {
     private var last: Bytes = []
     private var any = false
 

@@ -18,6 +18,8 @@ package struct BoltLayout: Equatable, Sendable {
     package var pages: UInt64
     package var root: UInt64
     package var pageBytes: Int
+    /// Where each bucket's pages are, for `BoltStream`.
+    package var trees: [BoltTree]
 
     package var imageBytes: Int { Int(pages) * pageBytes }
 }
@@ -145,6 +147,9 @@ private struct BoltBuilder: Sendable {
     /// Flags of the leaf elements being written: pairs, or the root's buckets.
     private var elementFlags: UInt32 = 0
     private var openBucket: Bytes?
+    private var treeStart: UInt64 = 0
+    private var pairs: UInt64 = 0
+    private var trees: [BoltTree] = []
     private var buckets: [(name: Bytes, recordBytes: Int, record: Bytes)] = []
 
     init(pageBytes: Int, writes: Bool) {
@@ -155,11 +160,14 @@ private struct BoltBuilder: Sendable {
     mutating func open(_ bucket: String) {
         closeBucket()
         openBucket = Bytes(bucket.utf8)
+        treeStart = nextPage
+        pairs = 0
     }
 
     mutating func add(keyBytes: Int, valueBytes: Int) {
         startLeafIfFull(keyBytes, valueBytes)
         levels[0].draft.append(.init(keyBytes: keyBytes, valueBytes: valueBytes, child: 0))
+        pairs += 1
     }
 
     mutating func add(_ key: RawSpan, _ value: RawSpan) {
@@ -179,7 +187,7 @@ private struct BoltBuilder: Sendable {
             }
         }
         let root = finishTree()
-        return BoltLayout(pages: nextPage, root: root, pageBytes: pageBytes)
+        return BoltLayout(pages: nextPage, root: root, pageBytes: pageBytes, trees: trees)
     }
 
     private mutating func closeBucket() {
@@ -198,6 +206,7 @@ private struct BoltBuilder: Sendable {
             record.appendLittleEndian(finishTree())
             record.appendLittleEndian(UInt64(0))
             buckets.append((name, Bolt.bucketHeaderBytes, record))
+            trees.append(BoltTree(bucket: String(decoding: name, as: UTF8.self), pages: treeStart..<nextPage, pairs: pairs))
         }
     }
 

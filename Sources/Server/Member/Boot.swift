@@ -99,6 +99,7 @@ package struct BootDirectory {
 
     package var permissionWarning: String? { directory.permissionWarning }
     package var snapshotDirectory: String { directory.snap.path }
+    package var storePath: String { directory.store }
 
     /// The first boot of a new cluster: the log holds one membership entry per member, as every member of it writes them
     /// for itself, to the byte.
@@ -183,6 +184,7 @@ package enum Boot {
             try StateMachine(store, settings: stateSettings, hasher: parts.hasher, signer: parts.signer)
         }
         let (store, state) = try openState(directory, snapshot, mark, openStore, makeState, &notes)
+        do throws(DiskError) { try directory.removeLeftovers() } catch { throw .disk(error) }
 
         var restart = RaftNode.Restart()
         restart.hardState = HardState(
@@ -205,13 +207,18 @@ package enum Boot {
             openStore: openStore, notes: notes)
     }
 
-    /// The store, made from a received image where a crash came between the two.
+    /// The store, or what was received to take its place where a crash came between the two.
     private static func openState(
         _ directory: DataDirectory, _ snapshot: SnapFile?, _ mark: LogSnapshot,
         _ openStore: (Int) throws(StoreError) -> LMDBStore, _ makeState: (LMDBStore) throws(RestoreError) -> StateMachine,
         _ notes: inout [String]
     ) throws(BootError) -> (LMDBStore, StateMachine) {
         let image = directory.snap.imagePath(mark.index)
+        func hasReceived() throws(BootError) -> Bool {
+            if Disk.exists(image) { return true }
+            guard let index = try receivedIndex(directory) else { return false }
+            return index >= mark.index
+        }
         func open() throws(BootError) -> (LMDBStore, StateMachine) {
             let store: LMDBStore
             do throws(StoreError) { store = try openStore(0) } catch { throw .store(error) }
@@ -220,7 +227,7 @@ package enum Boot {
         if LMDBStore.exists(directory.store) {
             let opened = try open()
             if opened.1.appliedIndex >= mark.index { return opened }
-            guard Disk.exists(image) else {
+            guard try hasReceived() else {
                 throw .refused(
                     "the store stands at entry \(opened.1.appliedIndex), before the snapshot at \(mark.index): "
                         + "it was replaced or rolled back. Restore the member from a backup, or replace it.")
@@ -231,12 +238,17 @@ package enum Boot {
             do throws(StoreError) { try LMDBStore.create(directory.store) } catch { throw .store(error) }
             return try open()
         }
-        guard let snapshot, Disk.exists(image) else {
+        guard let snapshot, try hasReceived() else {
             throw .refused("\(directory.store) is missing; restore the member from a backup, or replace it")
         }
-        notes.append("restoring the store from the received snapshot \(image)")
-        let new = directory.store + ".new"
-        do throws(ImageLoadError) { try ImageLoad.load(image, into: new) } catch { throw .image(error) }
+        var new = directory.receivedStore
+        if Disk.exists(image) {
+            new = directory.store + ".new"
+            notes.append("restoring the store from the received snapshot \(image)")
+            do throws(ImageLoadError) { try ImageLoad.load(image, into: new) } catch { throw .image(error) }
+        } else {
+            notes.append("the store that was received with a snapshot takes the place of the one before")
+        }
         do throws(DiskError) {
             try StoreSwap.swap(new: new, current: directory.store)
             try StoreSwap.removeOld(directory.store)
@@ -247,6 +259,15 @@ package enum Boot {
                 snapshotDocument: snapshot.data ?? [], index: snapshot.index, term: snapshot.term)
         } catch { throw .document(error) }
         return opened
+    }
+
+    /// Where the store stands that came with a snapshot; nil when there is none.
+    private static func receivedIndex(_ directory: DataDirectory) throws(BootError) -> LogIndex? {
+        guard LMDBStore.exists(directory.receivedStore) else { return nil }
+        do throws(StoreError) {
+            let store = try LMDBStore.open(directory.receivedStore)
+            return StateMachine.appliedIndex(in: store.view())
+        } catch { throw .store(error) }
     }
 
     /// --force-new-cluster: what is left of a cluster that lost its quorum becomes a cluster of itself alone, with all that

@@ -2,10 +2,12 @@
 // on other threads; the member goes on serving meanwhile.
 //
 //     raft wants a snapshot sent -> an image of the store, with the index and the members it stands for -> transport
-//     transport received one     -> <index>.snap.db -> raft accepts -> .snap file and mark in the log
-//                                -> store.new built from the image -> swapped with the store -> raft goes on from there
+//     transport received one     -> <index>.snap.db, or store.received when it came as one of ours does
+//                                -> raft accepts -> .snap file and mark in the log
+//                                -> store.new built from the image, if it is one
+//                                -> swapped with the store -> raft goes on from there
 //
-// A crash in between: the mark is in the log, the image beside it, and Boot builds the store from it.
+// A crash in between: the mark is in the log, the image or the received store beside it, and Boot goes on from them.
 
 import DiskLog
 import FileFormats
@@ -48,6 +50,7 @@ final class StoreImage: DatabaseSource, @unchecked Sendable {
     deinit { times?.observe(nanoseconds: Linux.Clock.monotonic() - madeAt) }
 
     var byteCount: Int { image.imageBytes }
+    var trees: [BoltTree]? { image.trees }
 
     func next(_ bytesMax: Int) -> Bytes? { image.next(bytesMax) }
 }
@@ -94,37 +97,48 @@ extension Member {
 
     // MARK: Receiving
 
-    package func receivedSnapshot(_ message: Message, databasePath: String) {
+    package func receivedSnapshot(_ message: Message, _ database: ReceivedDatabase) {
         guard !isStopped, let snapshot = message.snapshot else { return }
         // One at a time: whoever sent it finds out what is missing, and sends it again.
-        if isInstalling || receivedImage != nil {
-            _ = unsafe unlink(databasePath)
-            return
-        }
-        let path = directory.snap.imagePath(snapshot.metadata.index)
-        if path != databasePath {
+        if isInstalling || received != nil { return discard(database) }
+        let kept: ReceivedDatabase =
+            switch database {
+            case .image: .image(path: directory.snap.imagePath(snapshot.metadata.index))
+            case .store: .store(folder: directory.receivedStore)
+            }
+        if kept != database {
             do throws(DiskError) {
-                try Disk.rename(databasePath, to: path)
-                try Disk.syncDirectory(directory.snap.path)
+                if case .store = kept { try Disk.removeFolder(kept.path) }
+                try Disk.rename(database.path, to: kept.path)
+                try Disk.syncDirectory(Disk.parent(of: kept.path))
+                if case .fail(let errno) = Failpoint.snapshotKept.hit() { throw DiskError("keep", kept.path, errno) }
             } catch { return halt("cannot keep a received snapshot: \(error)") }
         }
-        receivedImage = (snapshot.metadata.index, path)
+        received = (snapshot.metadata.index, kept)
         raft.step(message)
         if raft.installing != snapshot.metadata.index {
             // Of an earlier term, or nothing that the log does not have.
-            receivedImage = nil
-            _ = unsafe unlink(path)
+            received = nil
+            discard(kept)
         }
         loop.turnAgain()
+    }
+
+    /// What cannot be removed now is found by the next start.
+    private func discard(_ database: ReceivedDatabase) {
+        switch database {
+        case .image(let path): _ = unsafe unlink(path)
+        case .store(let folder): try? Disk.removeFolder(folder)
+        }
     }
 
     /// Raft takes the snapshot: from here on this member's history begins there.
     func accept(_ snapshot: Snapshot) {
         let metadata = snapshot.metadata
-        guard let image = receivedImage, image.index == metadata.index else {
+        guard let (index, database) = received, index == metadata.index else {
             return halt("the snapshot at \(metadata.index) came without its database")
         }
-        receivedImage = nil
+        received = nil
         isInstalling = true
         let conf = metadata.confState.encoded
         report("applying snapshot", [("incoming-leader-snapshot-index", "\(metadata.index)")])
@@ -133,23 +147,32 @@ extension Member {
                 SnapFile(data: snapshot.data, index: metadata.index, term: metadata.term, confState: conf))
             try mark(LogSnapshot(index: metadata.index, term: metadata.term, confState: conf))
         } catch { return halt("\(error)") }
+        if case .fail(let errno) = Failpoint.snapshotMarked.hit() { return halt("\(DiskError("use", database.path, errno))") }
+        guard case .image(let path) = database else {
+            // Raft is in the middle of a turn.
+            loop.schedule(after: 0) { [weak self] in
+                if let self, !isStopped { install(snapshot, database.path) }
+            }
+            return
+        }
         let new = directory.store + ".new"
         transfers.run(
             loop,
             { () -> Result<Void, ImageLoadError> in
                 do throws(ImageLoadError) {
-                    try ImageLoad.load(image.path, into: new)
+                    try ImageLoad.load(path, into: new)
                     return .success(())
                 } catch { return .failure(error) }
             },
             { [weak self] result in
                 guard let self, !isStopped else { return }
                 if case .failure(let error) = result { return halt("cannot restore the received snapshot: \(error)") }
-                install(snapshot, new, image.path)
+                install(snapshot, new)
+                discard(database)
             })
     }
 
-    private func install(_ snapshot: Snapshot, _ new: String, _ imagePath: String) {
+    private func install(_ snapshot: Snapshot, _ new: String) {
         let metadata = snapshot.metadata
         let known = state.kv.currentRevision
         state.kv.endTurn()
@@ -178,7 +201,6 @@ extension Member {
         do throws(DiskError) { try StoreSwap.removeOld(directory.store) } catch {
             report("cannot remove the replaced store", [("error", "\(error)")])
         }
-        _ = unsafe unlink(imagePath)
         isInstalling = false
         submitBatch(force: true)
         raft.applied(to: metadata.index)
@@ -201,15 +223,9 @@ enum StoreSwap {
     static func swap(new: String, current: String) throws(DiskError) {
         try removeOld(current)
         if Disk.exists(current) { try Disk.rename(current, to: current + ".old") }
-        try Disk.rename(new, to: current)
+        try Disk.rename(new, to: current, .snapshotSwap)
         try Disk.syncDirectory(Disk.parent(of: current))
     }
 
-    static func removeOld(_ current: String) throws(DiskError) { try remove(current + ".old") }
-
-    static func remove(_ folder: String) throws(DiskError) {
-        guard Disk.exists(folder) else { return }
-        for name in try Disk.names(in: folder) { try Disk.remove(folder + "/" + name) }
-        guard unsafe rmdir(folder) == 0 else { throw DiskError("rmdir", folder, errno) }
-    }
+    static func removeOld(_ current: String) throws(DiskError) { try Disk.removeFolder(current + ".old") }
 }

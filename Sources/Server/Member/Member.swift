@@ -173,7 +173,7 @@ package final class Member {
     /// Until then (monotonic) the log is not shortened: a member that just got a store wants what follows.
     var transferGrace: UInt64 = 0
     var transfersUnderWay = 0
-    var receivedImage: (index: LogIndex, path: String)?
+    var received: (index: LogIndex, database: ReceivedDatabase)?
     package internal(set) var isInstalling = false
 
     init(opened: OpenedMember, loop: EventLoop, settings: Settings) {

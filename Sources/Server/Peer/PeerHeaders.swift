@@ -14,6 +14,8 @@ struct PeerHeaders {
         static let version = "X-Server-Version"
         static let minimum = "X-Min-Cluster-Version"
         static let urls = "X-Peerurls"
+        /// Ours alone: `BoltTree.text` of the image that follows.
+        static let trees = "X-Covey-Image-Trees"
     }
 
     /// Oldest version that may be in one cluster with us; also what an absent header is not.

@@ -1,6 +1,7 @@
 // The peer port: what other members ask of us. Peer protocol, section 3; the texts of errors are part of it.
 
 import Connections
+import FileFormats
 import Foundations
 import HTTP1
 import Linux
@@ -24,7 +25,7 @@ extension PeerTransport {
             return gather(call, max: PeerTransport.messageBytesMax) { [self] in posted($0, call) }
         case "/raft/snapshot":
             guard allow("POST", request, call), check(request, call, clusterHeader) else { return nil }
-            return openSnapshot(call)
+            return openSnapshot(request, call)
         case "/raft/probing":
             server.respond(
                 call, status: 200, headers: [("Content-Type", "text/plain; charset=utf-8")],
@@ -95,14 +96,19 @@ extension PeerTransport {
         server.respond(call, status: 204, headers: clusterHeader, body: [])
     }
 
-    private func openSnapshot(_ call: Call) -> (any HTTPBodyReceiver)? {
+    private func openSnapshot(_ request: HTTPRequest, _ call: Call) -> (any HTTPBodyReceiver)? {
         guard snapshotsUnderWay.count < SnapshotReceiver.concurrencyMax else {
             server.respond(call, .error(500, "failed to save KV snapshot (too many at once)"), clusterHeader)
             return nil
         }
         snapshotsSeen += 1
-        let path = "\(settings.snapshotDirectory)/tmp\(Clock.wall())-\(snapshotsSeen)"
-        let receiver = SnapshotReceiver(self, call, path: path)
+        let sink: any SnapshotSink
+        if let store = settings.storePath, let trees = request.header("x-covey-image-trees").flatMap({ BoltTree.parse($0) }) {
+            sink = SnapshotStore("\(store).incoming-\(snapshotsSeen)", trees)
+        } else {
+            sink = SnapshotFile("\(settings.snapshotDirectory)/tmp\(Clock.wall())-\(snapshotsSeen)")
+        }
+        let receiver = SnapshotReceiver(self, call, sink)
         snapshotsUnderWay[ObjectIdentifier(receiver)] = receiver
         return receiver
     }

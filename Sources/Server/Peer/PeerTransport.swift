@@ -28,6 +28,8 @@ package final class PeerTransport {
         package var peerURLs: [String] = []
         /// Where databases of snapshots are received: on the disk of the data directory.
         package var snapshotDirectory = ""
+        /// Where stores are made of databases that can be used while they come: `PATH.incoming-N`. Nil: all become files.
+        package var storePath: String?
         package var electionTimeout: UInt64 = 1_000_000_000
         /// Do not match the certificates of members that dial us against the address they come from.
         package var skipsAddressCheck = false
@@ -233,7 +235,7 @@ package final class PeerTransport {
         owner?.received(message)
     }
 
-    func handOver(_ message: Message, _ path: String) { owner?.receivedSnapshot(message, databasePath: path) }
+    func handOver(_ message: Message, _ database: ReceivedDatabase) { owner?.receivedSnapshot(message, database) }
 
     /// Told on a later turn, once for all that was lost in this one.
     func reportUnreachable(_ id: MemberID) {

@@ -1,6 +1,7 @@
 // What the transport between members asks of the member it works for. Everything is called on the loop's thread, and never
 // from inside a call the owner makes to the transport.
 
+import FileFormats
 import Foundations
 import Raft
 
@@ -9,9 +10,8 @@ package protocol PeerTransportOwner: AnyObject {
     /// from a removed member. Not necessarily from a member of the current configuration.
     func received(_ message: Message)
 
-    /// A snapshot with its database, a bbolt image without digest, in a file that is synced. The owner takes the file: it
-    /// renames or removes it.
-    func receivedSnapshot(_ message: Message, databasePath: String)
+    /// A snapshot with its database, which is synced. The owner takes it: it renames or removes it.
+    func receivedSnapshot(_ message: Message, _ database: ReceivedDatabase)
 
     /// Messages to this member were lost: what was sent and not acknowledged may not have arrived.
     func unreachable(_ id: MemberID)
@@ -73,10 +73,31 @@ package struct PeerPageAnswer: Equatable, Sendable {
     static let errorType = "text/plain; charset=utf-8"
 }
 
+/// The database that came with a snapshot.
+package enum ReceivedDatabase: Equatable, Sendable {
+    /// A bbolt image without digest.
+    case image(path: String)
+    /// A store, made of the image while it came.
+    case store(folder: String)
+
+    package var path: String {
+        switch self {
+        case .image(let path): path
+        case .store(let folder): folder
+        }
+    }
+}
+
 /// The database that goes with a snapshot. Used by one thread of the transport's, one call at a time, never the loop's.
 package protocol DatabaseSource: AnyObject, Sendable {
     /// Bytes of the image, without a digest.
     var byteCount: Int { get }
     /// At least one and at most `bytesMax` bytes; nil at the end.
     func next(_ bytesMax: Int) throws -> Bytes?
+    /// Where in the image each bucket is, for a member that makes a store of it while it comes.
+    var trees: [BoltTree]? { get }
+}
+
+extension DatabaseSource {
+    package var trees: [BoltTree]? { nil }
 }

@@ -4,16 +4,26 @@ import Foundations
 import Glibc
 import Linux
 
+protocol SnapshotSink: AnyObject, Sendable {
+    func write(_ bytes: Bytes) throws(PeerFailure)
+    /// Everything has come: makes it durable.
+    func finish() throws(PeerFailure)
+    func remove()
+    /// What there is after `finish`.
+    var result: ReceivedDatabase { get }
+}
+
+/// The image as it comes, in a file: what real members send lies in no order.
 // Sent to the writing thread and used only there, one call after the other.
-final class SnapshotFile: @unchecked Sendable {
-    let path: String
+final class SnapshotFile: SnapshotSink, @unchecked Sendable {
+    private let path: String
     private var descriptor: Int32 = -1
 
     init(_ path: String) { self.path = path }
 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
-    func write(_ bytes: Bytes) throws(SystemError) {
+    func write(_ bytes: Bytes) throws(PeerFailure) {
         if descriptor < 0 { try create() }
         var done = 0
         while done < bytes.count {
@@ -23,15 +33,15 @@ final class SnapshotFile: @unchecked Sendable {
             if count > 0 {
                 done += count
             } else if errno != EINTR {
-                throw SystemError("write", path)
+                throw failed("write")
             }
         }
     }
 
-    func finish() throws(SystemError) {
+    func finish() throws(PeerFailure) {
         if descriptor < 0 { try create() }
-        guard fsync(descriptor) == 0 else { throw SystemError("fsync", path) }
-        guard close(descriptor) == 0 else { throw SystemError("close", path) }
+        guard fsync(descriptor) == 0 else { throw failed("fsync") }
+        guard close(descriptor) == 0 else { throw failed("close") }
         descriptor = -1
     }
 
@@ -41,8 +51,12 @@ final class SnapshotFile: @unchecked Sendable {
         unsafe unlink(path)
     }
 
-    private func create() throws(SystemError) {
+    var result: ReceivedDatabase { .image(path: path) }
+
+    private func failed(_ call: String) -> PeerFailure { PeerFailure(description: "\(SystemError(call, path))") }
+
+    private func create() throws(PeerFailure) {
         descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw SystemError("create", path) }
+        guard descriptor >= 0 else { throw failed("create") }
     }
 }

@@ -1,5 +1,5 @@
-// POST /raft/snapshot: length, message, and the database to the end of the body, which goes to a file as it comes. When
-// the disk is slower than the network, the network waits.
+// POST /raft/snapshot: length, message, and the database to the end of the body, which goes to the disk as it comes: into a
+// file, or straight into a store. When the disk is slower than the network, the network waits.
 
 import Connections
 import Foundations
@@ -19,7 +19,7 @@ final class SnapshotReceiver: HTTPBodyReceiver {
 
     private unowned let transport: PeerTransport
     private let call: Call
-    private let file: SnapshotFile
+    private let sink: any SnapshotSink
     private var prefix: Bytes = []
     private var message: Message?
     private var counters: PeerCounters.SnapshotCounters?
@@ -27,15 +27,15 @@ final class SnapshotReceiver: HTTPBodyReceiver {
     private var ahead = 0
     private var isPaused = false
     private var isOver = false
-    private var hasFile = false
+    private var hasWritten = false
     /// Pieces are gathered to this size before the disk is bothered.
     private var piece: Bytes = []
     private static let pieceBytes = 256 << 10
 
-    init(_ transport: PeerTransport, _ call: Call, path: String) {
+    init(_ transport: PeerTransport, _ call: Call, _ sink: any SnapshotSink) {
         self.transport = transport
         self.call = call
-        file = SnapshotFile(path)
+        self.sink = sink
         startedAt = transport.loop.now
     }
 
@@ -97,13 +97,13 @@ final class SnapshotReceiver: HTTPBodyReceiver {
         piece = []
         guard !bytes.isEmpty else { return }
         ahead += bytes.count
-        hasFile = true
+        hasWritten = true
         if ahead > SnapshotReceiver.aheadMax && !isPaused {
             isPaused = true
             transport.server.pauseBody(call, true)
         }
         transport.largestSnapshotAhead = max(transport.largestSnapshotAhead, ahead)
-        onDisk({ file throws(SystemError) in try file.write(bytes) }) { [self] problem in
+        onDisk({ sink throws(PeerFailure) in try sink.write(bytes) }) { [self] problem in
             ahead -= bytes.count
             if let problem { return refuse(500, "failed to save KV snapshot (\(problem))") }
             if isPaused && ahead < SnapshotReceiver.aheadLow {
@@ -117,26 +117,26 @@ final class SnapshotReceiver: HTTPBodyReceiver {
         guard !isOver else { return }
         guard let message else { return refuse(400, "failed to decode raft message (unexpected EOF)") }
         write()
-        onDisk({ file throws(SystemError) in try file.finish() }) { [self] problem in
+        onDisk({ sink throws(PeerFailure) in try sink.finish() }) { [self] problem in
             if isOver { return }
             if let problem { return refuse(500, "failed to save KV snapshot (\(problem))") }
             end()
             counters?.successes.increment()
             counters?.duration.observe(nanoseconds: transport.loop.now - startedAt)
-            transport.handOver(message, file.path)
+            transport.handOver(message, sink.result)
             transport.server.respond(call, status: 204, headers: transport.clusterHeader, body: [])
         }
     }
 
     /// Runs on the disk's thread, in order; the rest on the loop, unless the transport has stopped.
     private func onDisk(
-        _ work: @escaping @Sendable (SnapshotFile) throws(SystemError) -> Void, _ done: @escaping (SystemError?) -> Void
+        _ work: @escaping @Sendable (any SnapshotSink) throws(PeerFailure) -> Void, _ done: @escaping (PeerFailure?) -> Void
     ) {
-        let file = file
+        let sink = sink
         transport.disk.run(
             transport.loop,
-            { () -> SystemError? in
-                do throws(SystemError) { try work(file) } catch { return error }
+            { () -> PeerFailure? in
+                do throws(PeerFailure) { try work(sink) } catch { return error }
                 return nil
             }
         ) { [weak transport] problem in
@@ -163,9 +163,9 @@ final class SnapshotReceiver: HTTPBodyReceiver {
         end()
         counters?.failures.increment()
         piece = []
-        if hasFile {
-            let file = file
-            transport.disk.run(transport.loop, { file.remove() }) {}
+        if hasWritten {
+            let sink = sink
+            transport.disk.run(transport.loop, { sink.remove() }) {}
         }
     }
 

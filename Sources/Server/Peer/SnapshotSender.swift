@@ -2,6 +2,7 @@
 // another thread, a few pieces ahead of the socket, so that neither memory nor the loop feels its size.
 
 import Connections
+import FileFormats
 import Foundations
 import HTTP1
 import Linux
@@ -41,6 +42,7 @@ final class SnapshotSender: HTTP1ResponseHandler, HTTP1BodySource {
     func start() {
         var fields = peer.transport.headers.outgoing
         fields.append("Content-Type", "application/octet-stream")
+        if let trees = database.trees { fields.append(PeerHeaders.Name.trees, BoltTree.text(trees)) }
         var request = HTTP1ClientRequest("POST", "/raft/snapshot", fields: fields, body: .source(self))
         request.usesPool = false
         request.silenceTimeout = SnapshotSender.silenceMax

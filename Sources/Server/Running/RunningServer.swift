@@ -365,6 +365,7 @@ final class RunningServer {
         settings.serverVersion = ProgramVersion.etcd
         settings.peerURLs = configuration.advertisePeerURLs.map(\.description)
         settings.snapshotDirectory = directory?.snapshotDirectory ?? ""
+        settings.storePath = directory?.storePath
         settings.electionTimeout = configuration.electionMilliseconds * 1_000_000
         settings.metrics = feed?.metrics.network
         settings.skipsAddressCheck = configuration.peerTLS.skipsClientSANVerification
@@ -594,7 +595,7 @@ extension SystemError {
 /// Before there is a member nobody can be asked.
 private final class NobodyAtHome: PeerTransportOwner {
     func received(_ message: Raft.Message) {}
-    func receivedSnapshot(_ message: Raft.Message, databasePath: String) {}
+    func receivedSnapshot(_ message: Raft.Message, _ database: ReceivedDatabase) {}
     func unreachable(_ id: MemberID) {}
     func gone(_ id: MemberID) {}
     func snapshotSent(to id: MemberID, ok: Bool) {}

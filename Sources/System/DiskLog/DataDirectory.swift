@@ -48,6 +48,8 @@ package struct DataDirectory: Sendable {
     package var member: String { root + "/member" }
     package var snap: SnapDirectory { SnapDirectory(member + "/snap") }
     package var store: String { member + "/store" }
+    /// A whole store that came with a snapshot, until it takes the store's place.
+    package var receivedStore: String { store + ".received" }
     package var formatFile: String { member + "/covey.json" }
     package var lockFile: String { member + "/lock" }
 
@@ -69,6 +71,16 @@ package struct DataDirectory: Sendable {
             try Disk.syncDirectory(root)
         }
         return lock
+    }
+
+    /// What came of snapshots before a crash. Only when the store has all that the log refers to.
+    package func removeLeftovers() throws(DiskError) {
+        for name in try Disk.names(in: snap.path) where name.hasPrefix("tmp") || name.hasSuffix(".snap.db") {
+            try Disk.remove(snap.path + "/" + name)
+        }
+        for name in try Disk.names(in: member) where name.hasPrefix("store.incoming-") || name == "store.received" {
+            try Disk.removeFolder(member + "/" + name)
+        }
     }
 
     /// What to say when others may read the directory; nil when all is well.

@@ -134,6 +134,13 @@ package enum Disk {
         guard unsafe unlink(path) == 0 || errno == ENOENT else { throw DiskError("remove", path, errno) }
     }
 
+    /// With the files in it. Already gone is fine.
+    package static func removeFolder(_ path: String) throws(DiskError) {
+        guard exists(path) else { return }
+        for name in try names(in: path) { try remove(path + "/" + name) }
+        guard unsafe rmdir(path) == 0 else { throw DiskError("rmdir", path, errno) }
+    }
+
     /// Makes one folder for this user alone; an existing one is fine. True when it was made.
     @discardableResult
     package static func makeDirectory(_ path: String) throws(DiskError) -> Bool {

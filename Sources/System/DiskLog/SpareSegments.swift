@@ -94,7 +94,8 @@ final class SpareSegments: Sendable {
 }
 
 extension DiskFile {
-    private static let zeros = [UInt8](repeating: 0, count: 1 << 20)
+    /// Kept for good: small.
+    private static let zeros = [UInt8](repeating: 0, count: 128 << 10)
 
     func writeZeros(_ count: Int, at offset: Int) throws(DiskError) {
         var done = 0

@@ -2,6 +2,7 @@
 // renamed: there is never a half-filled store under the real name.
 
 import CLMDB
+import CLinux
 import Foundations
 import Glibc
 import MVCC
@@ -90,6 +91,8 @@ import MVCC
         pendingChanges = 0
         pendingBytes = 0
         unsafe try check(mdb_txn_commit(open), "commit", building)
+        // The disk works while the next pairs come; what fails here, fails in the sync that waits for it.
+        if let environment { _ = covey_start_writeback(try environment.descriptor()) }
     }
 
     private func parent(_ path: String) -> String {

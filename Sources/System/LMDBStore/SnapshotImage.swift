@@ -24,6 +24,7 @@ package final class SnapshotImage {
     private var taken = 0
 
     package let imageBytes: Int
+    package let trees: [BoltTree]
     /// With the digest.
     package var fileBytes: Int { imageBytes + (hashes ? SHA256.digestBytes : 0) }
     package var remainingBytes: Int { fileBytes - sent }
@@ -46,6 +47,7 @@ package final class SnapshotImage {
         }
         let layout = plan.finish()
         imageBytes = layout.imageBytes
+        trees = layout.trees
         writer = BoltImageWriter(layout)
         if hashes { hash.update(writer.output.rawSpan) }
         open(StoreTable.allCases.first)

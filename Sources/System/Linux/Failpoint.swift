@@ -21,6 +21,7 @@ package enum Failpoint: Int, CaseIterable, Sendable {
     case logWrite, logWritten, logSync, logSynced, logCut, logCutRename, logCutRenamed, logSpare, logRepair
     case snapSave, snapRename
     case storeCommit, storeWritten, storeCommitted, storeGrow, storeGiveBack
+    case snapshotKept, snapshotMarked, snapshotSwap
 
     package var name: String {
         switch self {
@@ -40,6 +41,9 @@ package enum Failpoint: Int, CaseIterable, Sendable {
         case .storeCommitted: "store.committed"
         case .storeGrow: "store.grow"
         case .storeGiveBack: "store.give-back"
+        case .snapshotKept: "snapshot.kept"
+        case .snapshotMarked: "snapshot.marked"
+        case .snapshotSwap: "snapshot.swap"
         }
     }
 
