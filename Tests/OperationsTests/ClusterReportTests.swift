@@ -162,6 +162,20 @@ import Testing
         #expect(report.level == .unknown && report.exitCode == 14)
     }
 
+    @Test func `a member that waits for its disk is a risk`() throws {
+        let inventory = try inventory(Self.spare)
+        func report(_ milliseconds: UInt64) -> ClusterReport {
+            var evidence = ClusterReport.Evidence()
+            evidence.syncTimes = ["m3": milliseconds * 1_000_000]
+            return ClusterReport(inventory, evidence, ["m1": Self.leading, "m2": Self.good, "m3": Self.good])
+        }
+        let quick = report(25)
+        #expect(quick.level == .healthy && quick.text.contains("FSYNC99") && quick.text.contains("25 ms"), "\(quick.text)")
+        let slow = report(26)
+        #expect(slow.level == .atRisk && slow.exitCode == 12, "\(slow.text)")
+        #expect(slow.reasons.contains { $0.hasPrefix("m3: its disk is slow") }, "\(slow.text)")
+    }
+
     @Test func `without a quorum it is said who brings it back`() throws {
         let report = try report([Self.leaderless, Self.down, Self.down], Self.certificates)
         #expect(report.reasons.contains("1 of these bring it back: m2, m3"), "m1 is there and waits")

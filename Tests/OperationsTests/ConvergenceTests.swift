@@ -81,7 +81,7 @@ import Testing
         for host in ["n1", "n3"] { try hosts.place(hosts.text(2, quota: "96MiB"), on: host) }
         #expect(hosts.tells("n1", "waiting: n2 has another file: digest"), "\(fleet.log("n1"))")
         #expect(eventually { fleet.covey("status").output.contains("waiting: n2 has another file") })
-        let onHost = Subprocess.run(UpProcess.program, ["status", fleet.folder + "/n1/etc/covey/inventory.yaml"])
+        let onHost = Subprocess.run(RealTools.covey, ["status", fleet.folder + "/n1/etc/covey/inventory.yaml"])
         #expect(onHost.output.contains("waiting: n2 has another file"), "\(onHost.output)")
         #expect(Dictionary(uniqueKeysWithValues: Self.names.map { ($0, hosts.process($0)) }) == before)
 

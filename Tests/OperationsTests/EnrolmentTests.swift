@@ -66,7 +66,7 @@ import Testing
                 "enroll", "--token", "n1", "n2", "--listen", "127.0.0.1:0", "-f", fleet.folder + "/cluster.yaml", "--state-dir",
                 fleet.folder + "/state",
             ],
-            command: [UpProcess.program], name: "enroll", logs: fleet.folder)
+            command: [RealTools.covey], name: "enroll", logs: fleet.folder)
         #expect(eventually { waiting.instructions.split(separator: "\n").count == 4 }, "\(waiting.instructions) \(waiting.events)")
         let lines = waiting.instructions.split(separator: "\n").filter { $0.hasPrefix("covey agent join ") }.map { line in
             line.split(separator: " ").map(String.init)
@@ -76,7 +76,7 @@ import Testing
             var words = Array(words.dropFirst())
             for (option, value) in changes { words[words.firstIndex(of: option)! + 1] = value }
             return Subprocess.run(
-                "/bin/sh", ["-c", "exec \"$@\" 2>&1", "sh", UpProcess.program] + words + ["--root", "\(fleet.folder)/\(host)"])
+                "/bin/sh", ["-c", "exec \"$@\" 2>&1", "sh", RealTools.covey] + words + ["--root", "\(fleet.folder)/\(host)"])
         }
         let wrongPin = join(lines[0], "n1", ["--ca-pin": "sha256:" + String(repeating: "0", count: 64)])
         #expect(wrongPin.status == 3 && wrongPin.output.contains("the token was not sent"), "\(wrongPin.output)")

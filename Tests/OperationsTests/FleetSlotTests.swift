@@ -32,9 +32,9 @@ extension FleetTests {
 
         // The same program with another digest.
         let program = folder + "/covey-next"
-        let bytes = Subprocess.run("/bin/sh", ["-c", "cat \(UpProcess.program) > \(program); echo >> \(program); chmod 755 \(program)"])
+        let bytes = Subprocess.run("/bin/sh", ["-c", "cat \(RealTools.covey) > \(program); echo >> \(program); chmod 755 \(program)"])
         #expect(bytes.status == 0)
-        func tool(_ words: String...) -> Subprocess { Subprocess.run(UpProcess.program, words) }
+        func tool(_ words: String...) -> Subprocess { Subprocess.run(RealTools.covey, words) }
         #expect(tool("artifact", "key", "release", "-o", folder).status == 0)
         #expect(tool("artifact", "key", "other", "-o", folder).status == 0)
         let key = String(decoding: try KeyFile.read(folder + "/release.pub").bytes, as: UTF8.self).trimmed
@@ -80,7 +80,7 @@ extension FleetTests {
         #expect(Subprocess.run("/bin/sed", ["-i", "2s/operator/somebody/", file]).status == 0)
         let broken = fleet.covey("audit", "--verify")
         #expect(broken.status == 1 && broken.output.contains("n3  BROKEN  record 1 "), "\(broken.output)")
-        let onHost = Subprocess.run(UpProcess.program, ["audit", "--verify", "--dir", String(file.dropLast(AuditChain.name(0).count + 1))])
+        let onHost = Subprocess.run(RealTools.covey, ["audit", "--verify", "--dir", String(file.dropLast(AuditChain.name(0).count + 1))])
         #expect(onHost.status == 1 && onHost.output.contains("record 1 "), "\(onHost.output)")
     }
 }

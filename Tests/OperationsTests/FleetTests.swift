@@ -37,7 +37,7 @@ import Testing
             plain = text
             try KeyFile.write(Array((text + settings).utf8), to: folder + "/cluster.yaml", mode: 0o600)
             try KeyFile.makeFolder(folder + "/bin")
-            symlink(UpProcess.program, folder + "/bin/covey")
+            symlink(RealTools.covey, folder + "/bin/covey")
         }
 
         deinit {
@@ -53,7 +53,7 @@ import Testing
         }
 
         func start(_ host: String, crashAt point: String = "", more: [String] = []) {
-            let command = ["env", "COVEY_AGENT_CRASH=\(point)", UpProcess.program, "agent"]
+            let command = ["env", "COVEY_AGENT_CRASH=\(point)", RealTools.covey, "agent"]
             agents[host] = UpProcess(
                 ["--root", "\(folder)/\(host)", "--supervisor", "processes"] + more, command: command, name: host, logs: folder
             )
@@ -85,7 +85,7 @@ import Testing
         func isWatched() throws {
             let watch = UpProcess(
                 ["-f", folder + "/cluster.yaml", "--state-dir", folder + "/state"],
-                command: [UpProcess.program, "status", "--watch"], name: "watch", logs: folder)
+                command: [RealTools.covey, "status", "--watch"], name: "watch", logs: folder)
             #expect(eventually { watch.instructions.contains("main  HEALTHY  voters 3 healthy 3") }, "\(watch.instructions)")
             #expect(watch.end("INT") == 0)
         }
@@ -113,7 +113,7 @@ import Testing
         func isInterrupted() {
             let restart = UpProcess(
                 ["--soak", "10m", "-f", folder + "/cluster.yaml", "--state-dir", folder + "/state"],
-                command: [UpProcess.program, "restart"], name: "restart", logs: folder)
+                command: [RealTools.covey, "restart"], name: "restart", logs: folder)
             #expect(restart.tells("[ok ] 1/3 restart"))
             #expect(restart.end("INT") == 4, "\(restart.events)")
             #expect(restart.events.contains("STOPPED: interrupted") && restart.events.contains("next: covey op resume restart-"))
@@ -236,7 +236,7 @@ import Testing
         #expect(status.status == 10 && status.output.contains("main  HEALTHY  voters 3"), "\(status.output)")
         #expect(status.output.contains("made the operator's certificate for clients"), "\(status.output)")
         #expect(status.output.contains("n3 is no member, the inventory calls it a voter"), "\(status.output)")
-        let onHost = Subprocess.run(UpProcess.program, ["status", fleet.folder + "/n4/etc/covey/main/cluster.yaml"])
+        let onHost = Subprocess.run(RealTools.covey, ["status", fleet.folder + "/n4/etc/covey/main/cluster.yaml"])
         #expect(onHost.status == 10 && onHost.output.contains("n4 is a member"), "\(onHost.output)")
         try fleet.isWatched()
 

@@ -10,7 +10,8 @@ import Wire
 
 /// A supervisor that only remembers what it was told.
 final class RememberingBackend: ServiceBackend {
-    let name = "processes"
+    var name = "processes"
+    var reloads = 0
     var active = "inactive"
     /// Of the server that runs; 0: none.
     var process: Int32 = 0
@@ -19,7 +20,7 @@ final class RememberingBackend: ServiceBackend {
     func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState {
         AgentPB.UnitState(active: process > 0 ? "active" : active, mainProcess: process)
     }
-    func reload() throws(BackendError) {}
+    func reload() throws(BackendError) { reloads += 1 }
     func start(_ cluster: String) throws(BackendError) { told.append("start") }
     func stop(_ cluster: String) throws(BackendError) { told.append("stop") }
     func restart(_ cluster: String) throws(BackendError) { told.append("restart") }
@@ -140,6 +141,22 @@ final class RememberingBackend: ServiceBackend {
         let place = try setAside().evidence
         #expect(KeyFile.exists(place + "/member") && !KeyFile.exists(folder + "/var/lib/covey/main/member"))
         #expect(try !setAside().isChanged)
+    }
+
+    @Test func `systemd reads its units again when one of them has changed, not for a list of members`() throws {
+        backend.name = "systemd"
+        _ = try claim("a", 1)
+        func render() throws {
+            _ = try keeper.render(AgentPB.RenderRequest(header: header("a", 1), inventory: Self.text, host: "kv1"))
+        }
+        var ledger = Ledger.pending(inventory, token: "main-1")
+        _ = try write(ledger)
+        try render()
+        #expect(backend.reloads == 1)
+        ledger.state = .active
+        _ = try write(ledger)
+        try render()
+        #expect(backend.reloads == 1, "only the server's own file says that the cluster is there")
     }
 
     @Test func `the ledger alone says that a member makes a cluster`() throws {

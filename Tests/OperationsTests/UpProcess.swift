@@ -11,10 +11,8 @@ final class UpProcess: @unchecked Sendable {
     private let errors: String
     private let output: String
 
-    static let program = RealTools.root + "/.build/debug/covey"
-
     /// `command`: what runs instead of `covey up`; `name`: of its logs.
-    init(_ arguments: [String], command: [String] = [UpProcess.program, "up"], name: String = "up", logs folder: String) {
+    init(_ arguments: [String], command: [String] = [RealTools.covey, "up"], name: String = "up", logs folder: String) {
         errors = folder + "/\(name).err"
         output = folder + "/\(name).out"
         for file in [errors, output] { unlink(file) }

@@ -27,7 +27,7 @@ import Testing
 
         func up() -> UpProcess { UpProcess([file, "--state-dir", state], logs: folder) }
 
-        func covey(_ words: String...) -> Subprocess { Subprocess.run(UpProcess.program, words) }
+        func covey(_ words: String...) -> Subprocess { Subprocess.run(RealTools.covey, words) }
 
         func status() -> Subprocess { covey("status", file, "--state-dir", state) }
 
@@ -57,7 +57,7 @@ import Testing
             "/usr/bin/curl", ["-sk", "--max-time", "5", "https://127.0.0.1:\(place.clientPorts[0])/health"])
         #expect(stranger.status != 0, "\(stranger.output)")
 
-        let second = Subprocess.run(UpProcess.program, ["up", place.file, "--state-dir", place.state])
+        let second = Subprocess.run(RealTools.covey, ["up", place.file, "--state-dir", place.state])
         #expect(second.status == 5 && second.output.contains("is up already"), "\(second.output)")
 
         let victim = try #require(first.processID("m2"))
@@ -140,9 +140,9 @@ import Testing
     }
 
     @Test func `an inventory for systemd is not run here, a wrong one not at all`() throws {
-        let systemd = Subprocess.run(UpProcess.program, ["up", RealTools.root + "/Inventory/three-node.yaml"])
+        let systemd = Subprocess.run(RealTools.covey, ["up", RealTools.root + "/Inventory/three-node.yaml"])
         #expect(systemd.status == 3 && systemd.output.contains("needs spec.supervisor: processes"), "\(systemd.output)")
-        #expect(Subprocess.run(UpProcess.program, ["up", "/nonexistent.yaml"]).status == 2)
-        #expect(Subprocess.run(UpProcess.program, ["up", "a", "b"]).status == 2)
+        #expect(Subprocess.run(RealTools.covey, ["up", "/nonexistent.yaml"]).status == 2)
+        #expect(Subprocess.run(RealTools.covey, ["up", "a", "b"]).status == 2)
     }
 }

@@ -48,6 +48,7 @@ package enum UnitFiles {
         WatchdogSec=60
         TimeoutAbortSec=10
         OOMScoreAdjust=-900
+        CPUWeight=1000
         IOWeight=1000
         LimitCORE=0
 
@@ -90,6 +91,10 @@ package enum UnitFiles {
         Restart=on-failure
         RestartSec=5
         OOMScoreAdjust=-500
+        # What it has to read and compare can wait; the member's clients cannot.
+        Nice=5
+        CPUWeight=50
+        IOWeight=50
         MemoryMax=256M
         LimitCORE=0
         # Swift's threads ask for priorities the filter below refuses, and would say so each time.
@@ -126,6 +131,8 @@ package enum UnitFiles {
         UMask=0077
         TimeoutStartSec=30
         LimitCORE=0
+        Nice=5
+        CPUWeight=50
         MemoryMax=128M
         Environment=LIBDISPATCH_LOG=NO
 

@@ -251,6 +251,7 @@ final class AgentProgram {
                 ask(member)
             } else {
                 service.health[member.cluster] = nil
+                service.syncs[member.cluster] = nil
             }
             if let operation = member.operation, operation.state == "open" {
                 text += ", op \(operation.kind) under way"
@@ -273,10 +274,29 @@ final class AgentProgram {
 
     private func ask(_ member: Seen) {
         guard let port = member.port else { return }
-        var request = HTTP1ClientRequest("GET", "/health")
+        get("/health", port) { [weak self] page in self?.heard(member.cluster, Self.health(page)) }
+        get("/metrics", port) { [weak self] page in
+            // A member that does not answer says so on the other page.
+            guard let self, case .success(let body) = page else { return }
+            service.syncs[member.cluster, default: SyncTimes()].saw(String(decoding: body, as: UTF8.self), at: loop.now)
+        }
+    }
+
+    private func get(_ path: String, _ port: Int, _ done: @escaping (Result<[UInt8], HTTPClientError>) -> Void) {
+        var request = HTTP1ClientRequest("GET", path)
         request.timeout = 3_000_000_000
-        let origin = HTTPOrigin(isTLS: false, host: "127.0.0.1", port: String(port))
-        _ = pages.send(request, to: origin, Page { [weak self] text in self?.heard(member.cluster, text) })
+        _ = pages.send(request, to: HTTPOrigin(isTLS: false, host: "127.0.0.1", port: String(port)), Page(done))
+    }
+
+    private static func health(_ page: Result<[UInt8], HTTPClientError>) -> String {
+        switch page {
+        case .failure(let error): return "does not answer: \(error)"
+        case .success(let body):
+            // What is no JSON is no health.
+            let json = try? JSONValue(parsing: body)
+            if json?["health"]?.string == "true" { return "healthy" }
+            return "unhealthy: \(json?["reason"]?.string ?? String(decoding: body.prefix(80), as: UTF8.self))"
+        }
     }
 
     private func heard(_ cluster: String, _ text: String) {
@@ -290,20 +310,17 @@ final class AgentProgram {
     }
 
     private final class Page: HTTP1ResponseHandler {
+        /// No page of a member is as long; what is behind is not looked at.
+        private static let bytesMax = 4 << 20
         private var body: [UInt8] = []
-        private let done: (String) -> Void
+        private let done: (Result<[UInt8], HTTPClientError>) -> Void
 
-        init(_ done: @escaping (String) -> Void) { self.done = done }
+        init(_ done: @escaping (Result<[UInt8], HTTPClientError>) -> Void) { self.done = done }
 
         func head(_ head: HTTPResponseHead) {}
-        func body(_ bytes: RawSpan) { body.append(bytes) }
-        func failed(_ error: HTTPClientError) { done("does not answer: \(error)") }
-        func ended() {
-            // What is no JSON is no health.
-            let json = try? JSONValue(parsing: body)
-            if json?["health"]?.string == "true" { return done("healthy") }
-            done("unhealthy: \(json?["reason"]?.string ?? String(decoding: body.prefix(80), as: UTF8.self))")
-        }
+        func body(_ bytes: RawSpan) { if body.count < Self.bytesMax { body.append(bytes) } }
+        func failed(_ error: HTTPClientError) { done(.failure(error)) }
+        func ended() { done(.success(body)) }
     }
 
     /// Made on the loop and looked into there.

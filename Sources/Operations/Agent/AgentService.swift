@@ -16,6 +16,8 @@ final class AgentService: @unchecked Sendable {
     private let mailbox: Mailbox
     /// Of each cluster's member, as its own health page says; on the loop.
     var health: [String: String] = [:]
+    /// Of each cluster's member, as its metrics say; on the loop.
+    var syncs: [String: SyncTimes] = [:]
 
     init(_ loop: EventLoop, _ keeper: HostKeeper) {
         self.loop = loop
@@ -55,9 +57,11 @@ final class AgentService: @unchecked Sendable {
         router.unary(RPC.Agent.observe.path) { [unowned self] context, message in
             guard let request = admit(context, message, AgentPB.ObserveRequest.self, forAgents: true) else { return }
             let health = health[request.cluster] ?? ""
+            let slowest = syncs[request.cluster]?.slowest(at: loop.now) ?? 0
             run(context) { keeper throws(GRPCStatus) in
                 var seen = try keeper.observe(request.cluster)
                 seen.health = health
+                seen.syncTime = slowest
                 return seen
             }
         }

@@ -24,6 +24,7 @@ final class ClusterWatch: @unchecked Sendable {
     func begin() { loop.schedule(after: Self.firstLook) { [weak self] in self?.look() } }
 
     private struct Local: Sendable {
+        var host: String
         var sight: ClusterSight
         var inventory: Inventory
         var ledger: Ledger
@@ -55,6 +56,7 @@ final class ClusterWatch: @unchecked Sendable {
         else { return nil }
         let folder = keeper.folders.configuration(cluster) + "/client"
         return Local(
+            host: keeper.host.name,
             sight: ClusterSight(
                 cluster: cluster, at: Clock.monotonic(), report: nil, unit: seen.unit ?? AgentPB.UnitState(),
                 certificates: Dictionary(
@@ -72,6 +74,7 @@ final class ClusterWatch: @unchecked Sendable {
             local.inventory.hosts.filter(local.ledger.has) + ClusterReport.strangers(local.inventory, local.ledger)
         let mailbox = loop.mailbox
         let metrics = metrics
+        let slowest = service.syncs[local.sight.cluster]?.slowest(at: loop.now)
         Task {
             var views: [String: MemberView] = [:]
             await withTaskGroup(of: (String, MemberView).self) { group in
@@ -80,6 +83,8 @@ final class ClusterWatch: @unchecked Sendable {
             }
             var evidence = ClusterReport.Evidence(ledger: local.ledger)
             evidence.applyCommand = "covey apply"
+            // Of this host's own member; those of others are their agents' to tell.
+            if let slowest { evidence.syncTimes[local.host] = slowest }
             var sight = local.sight
             sight.report = ClusterReport(local.inventory, evidence, views)
             let whole = sight

@@ -125,16 +125,20 @@ extension HostKeeper {
         for role in Set(kinds.map(\.authority)).sorted(by: { $0.rawValue < $1.rawValue }) {
             answer.authorities.append(AgentPB.CertificateFile(name: "\(role.rawValue)-ca", pem: heldBundle(role, request.cluster)))
         }
-        let names = kinds.map(\.rawValue).joined(separator: ", ")
+        try noteIssued(kinds.map(\.rawValue).joined(separator: ", "), to: request)
+        return answer
+    }
+
+    /// In the journal of steps, whose operation this is none of, and in the system's.
+    func noteIssued(_ what: String, to request: AgentPB.IssueCertificatesRequest) throws(GRPCStatus) {
         try note(
             request.cluster,
             .init(
                 operation: "issue", epoch: lastOperation(request.cluster)?.epoch ?? 0, step: "issue", phase: .done,
-                evidence: "\(names) of \(request.host)"))
+                evidence: "\(what) of \(request.host)"))
         JournalRecord.send(
-            "issued certificates of \(request.host) for \(request.cluster): \(names)", id: MessageID.certificatesIssued,
+            "issued certificates of \(request.host) for \(request.cluster): \(what)", id: MessageID.certificatesIssued,
             priority: 6, fields: [("COVEY_CLUSTER", request.cluster), ("COVEY_MEMBER", request.host)])
-        return answer
     }
 
     /// As it came with the authority, or as the member of this host trusts it; empty when neither is there.

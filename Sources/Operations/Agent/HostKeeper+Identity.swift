@@ -239,14 +239,7 @@ extension HostKeeper {
         let profile = AgentIdentity.profile(asking, request.cluster, now: now)
         let pem = try issue(
             .agent, request.requests[0].pem, of: AgentIdentity.commonName(asking.name), profile, request.cluster)
-        try note(
-            request.cluster,
-            .init(
-                operation: "issue", epoch: lastOperation(request.cluster)?.epoch ?? 0, step: "issue", phase: .done,
-                evidence: "identity of the agent of \(request.host)"))
-        JournalRecord.send(
-            "issued the identity of the agent of \(request.host)", id: MessageID.certificatesIssued, priority: 6,
-            fields: [("COVEY_CLUSTER", request.cluster), ("COVEY_MEMBER", request.host)])
+        try noteIssued("identity of the agent", to: request)
         return AgentPB.IssueCertificatesResponse(certificates: [.init(name: AgentIdentity.name, pem: pem)])
     }
 }

@@ -247,13 +247,18 @@ extension HostKeeper {
             for file in files where try put(file) { changed.append(file.path) }
             try noteSettings(header.cluster, ofServer, before: before)
             try makeOwnFolders(inventory)
-            if !changed.isEmpty { try perform { () throws(BackendError) in try backend.reload() } }
+            // Generators and all units again: much work for a host, and the list of members is none of systemd's business.
+            if changed.contains(where: { $0.hasPrefix(folders.root + Self.unitFolder) }) {
+                try perform { () throws(BackendError) in try backend.reload() }
+            }
             return (
                 !changed.isEmpty,
                 "\(identity.state.rawValue), \(changed.isEmpty ? "unchanged" : "\(changed.count) files")"
             )
         }
     }
+
+    private static let unitFolder = "/etc/systemd/"
 
     private func checkEngine(_ program: String) throws(GRPCStatus) {
         guard engineVersion(program).isEmpty else { return }

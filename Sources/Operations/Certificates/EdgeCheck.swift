@@ -2,6 +2,7 @@
 
 import Foundations
 import Glibc
+import Inventory
 import Linux
 import PKI
 import Wire
@@ -34,8 +35,8 @@ enum EdgeCheck {
                 group.addTask {
                     let result = await onOwnThread { () -> AgentPB.Handshake in
                         if edge.role == port {
-                            return AgentPB.Handshake(
-                                failure: PortReach.problem(edge.address, Int(clamping: edge.port)) ?? "")
+                            let problem = PortReach.problem(edge.address, Int(clamping: edge.port))
+                            return AgentPB.Handshake(failure: problem.map { $0 + resolved(edge.address) } ?? "")
                         }
                         guard let probe = probe(edge) else {
                             return AgentPB.Handshake(failure: "there are no ports for \"\(edge.role)\"")
@@ -45,7 +46,7 @@ enum EdgeCheck {
                                 edge.address, Int(clamping: edge.port), name: edge.name.isEmpty ? edge.address : edge.name)
                             return AgentPB.Handshake(
                                 serial: Hexadecimal.encode(shown.serial), notAfter: shown.notAfter)
-                        } catch { return AgentPB.Handshake(failure: error.description) }
+                        } catch { return AgentPB.Handshake(failure: error.description + resolved(edge.address)) }
                     }
                     return (i, result)
                 }
@@ -54,6 +55,20 @@ enum EdgeCheck {
             for await (i, result) in group { all[i] = result }
             return all
         }
+    }
+}
+
+extension EdgeCheck {
+    /// What a name means here, behind a failure: hosts that disagree about it look as if the other were wrong. Empty for an address.
+    static func resolved(_ address: String) -> String {
+        guard !AddressText.isIP(address) else { return "" }
+        do throws(SystemError) {
+            var known: [String] = []
+            for found in try SocketAddress.resolve(host: address, port: "0").map(\.host) where !known.contains(found) {
+                known.append(found)
+            }
+            return " (\(address) is \(known.joined(separator: ", ")) there)"
+        } catch { return " (nobody there knows \(address): DNS, or /etc/hosts)" }
     }
 }
 

@@ -75,7 +75,7 @@ extension Fleet {
         var checks: [(host: String, check: AgentPB.Check)] = []
         for from in Set(results.map(\.from)).sorted() {
             for (role, name, remedy) in [
-                (EdgeCheck.agent, "agents.handshake", "compare the clocks; covey certs ls; give the other a new identity: covey enroll"),
+                (EdgeCheck.agent, "agents.handshake", "compare the clocks, and what names mean on each host; covey certs ls; covey enroll"),
                 (EdgeCheck.port, "ports.reach", "let hosts reach each other's ports for clients and members, both ways: firewall, routes"),
             ] {
                 let own = results.filter { $0.from == from && $0.edge.role == role }

@@ -435,18 +435,25 @@ struct FleetCommand {
             found.append((host, check))
         }
         let answering = inventory.hosts.map(\.name).filter { !silent.contains($0) }
+        for (host, seen) in await fleet.agents.observe(answering, inventory.name).sorted(by: { $0.key < $1.key }) where seen.syncTime > 0 {
+            let time = "\(seen.syncTime / 1_000_000).\(seen.syncTime / 100_000 % 10) ms"
+            let own = AgentPB.Check(name: Self.memberSyncs, evidence: "its member waits for its disk: p99 \(time) in the last minute")
+            found.append((host, judged(own, seen.syncTime)))
+        }
         do throws(FleetFailure) { if !answering.isEmpty { try await fleet.compareHosts(answering) } } catch {
             found.append(("*", AgentPB.Check(name: "hosts.alike", verdict: .fail, evidence: error.text)))
         }
         return found
     }
 
+    private static let memberSyncs = "disk.member"
+
     /// How slow a disk may be is the inventory's word, as it is for the gate DISK.
     private func judged(_ check: AgentPB.Check, _ syncTime: UInt64) -> AgentPB.Check {
-        guard check.name == "disk.fdatasync", syncTime > 0 else { return check }
+        guard check.name == "disk.fdatasync" || check.name == Self.memberSyncs, syncTime > 0 else { return check }
         let most = UInt64(clamping: inventory.syncTimeMax)
         var check = check
-        check.verdict = syncTime > most / 2 * 5 ? .fail : syncTime > most ? .warn : .pass
+        check.verdict = syncTime > inventory.syncTimeRefused ? .fail : syncTime > most ? .warn : .pass
         check.remedy =
             check.verdict == .pass
             ? "" : "at most \(most / 1_000_000) ms is wanted (storage.maxFsyncP99): a faster disk, or one of its own"

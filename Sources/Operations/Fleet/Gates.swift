@@ -291,7 +291,7 @@ struct GateContext: Sendable, Equatable {
     private func disk(_ facts: GateFacts) -> GateVerdict {
         var complaints: [String] = []
         let store = facts.voters.values.map(\.storeBytes).max() ?? 0
-        let slowest = UInt64(clamping: inventory.syncTimeMax / 2 * 5)
+        let slowest = inventory.syncTimeRefused
         var worst: UInt64 = 0
         for (name, host) in facts.hosts.sorted(by: { $0.key < $1.key }) {
             // A fifth of a large disk is more than any store can want: twice the quota is enough.
@@ -402,4 +402,9 @@ struct GateReport: Sendable, Equatable {
             return "\(verdict.gate.rawValue): \(verdict.evidence).\n\(verdict.next)\(override)"
         }.joined(separator: "\n")
     }
+}
+
+extension Inventory {
+    /// Nanoseconds. What is wanted is less; a disk that takes longer than this stands in the way.
+    var syncTimeRefused: UInt64 { UInt64(clamping: syncTimeMax / 2 * 5) }
 }

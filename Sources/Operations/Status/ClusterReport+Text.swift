@@ -16,21 +16,24 @@ extension ClusterReport {
         // Ages are told when something shown is not of this moment.
         let showsAges = rows.contains { $0.age != nil }
         let showsSlots = rows.contains { $0.slot?.isEmpty == false }
-        var titles = ["HOST", "ROLE", "STATE", "VER"] + (showsSlots ? ["SLOT"] : []) + ["TERM", "LAG", "DB/IN-USE", "LEAF"]
+        let showsSyncs = rows.contains { $0.syncTime != nil }
+        var titles = ["HOST", "ROLE", "STATE", "VER"] + (showsSlots ? ["SLOT"] : []) + ["TERM", "LAG", "DB/IN-USE"]
+        titles += (showsSyncs ? ["FSYNC99"] : []) + ["LEAF"]
         if showsAges { titles.append("AGE") }
         titles.append("ENDPOINT")
         var table = [titles]
-        for row in rows { table.append(cells(row, showsAge: showsAges, showsSlot: showsSlots)) }
+        for row in rows { table.append(cells(row, showsAge: showsAges, showsSlot: showsSlots, showsSync: showsSyncs)) }
         return out + Columns.text(table)
     }
 
-    private func cells(_ row: Row, showsAge: Bool, showsSlot: Bool) -> [String] {
+    private func cells(_ row: Row, showsAge: Bool, showsSlot: Bool, showsSync: Bool) -> [String] {
         let facts = row.view?.facts
         var cells = [row.host.name, row.role, row.state, facts?.version ?? "-"]
         if showsSlot { cells.append(row.slot.flatMap { $0.isEmpty ? nil : $0 } ?? "-") }
         cells.append(facts.map { String($0.term) } ?? "-")
         cells.append(facts?.isLeader == true ? "-" : row.lag.map { String($0) } ?? "-")
         cells.append(facts.map { "\(size($0.storeBytes))/\(size($0.storeBytesInUse))" } ?? "-")
+        if showsSync { cells.append(row.syncTime.map { "\($0 / 1_000_000) ms" } ?? "-") }
         cells.append(row.certificateSecondsLeft.map { $0 > 0 ? Self.age($0) : "expired" } ?? "-")
         if showsAge { cells.append(row.age.map(Self.shortAge) ?? (facts == nil ? "-" : "0 s")) }
         return cells + [row.host.clientURL]
@@ -111,6 +114,7 @@ extension ClusterReport {
             ]
         }
         if let slot = row.slot, !slot.isEmpty { members.append(.init("slot", .string(slot))) }
+        if let time = row.syncTime { members.append(.init("fsyncP99Microseconds", .number(time / 1_000))) }
         if let unit = row.unit { members.append(.init("unit", .string(unit))) }
         if row.view?.facts != nil { members.append(.init("ageSeconds", .number(row.age ?? 0))) }
         if let left = row.certificateSecondsLeft { members.append(.init("certificateSecondsLeft", .number(left))) }

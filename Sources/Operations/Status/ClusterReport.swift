@@ -50,6 +50,8 @@ struct ClusterReport: Sendable, Equatable {
         var unit: String?
         /// The version slot its member runs; nil where that is not known.
         var slot: String?
+        /// Nanoseconds within which 99 of 100 syncs of its log ended in the last minute; nil when that is not known.
+        var syncTime: UInt64?
         /// Seconds since the member said what is shown; nil when that was just now.
         var age: Int64?
 
@@ -114,6 +116,8 @@ struct ClusterReport: Sendable, Equatable {
         var units: [String: String] = [:]
         /// By host, of members in version slots: the one that runs, and the one that is started next.
         var slots: [String: Slots] = [:]
+        /// By host: how long its member waits for its disk, as it told its agent.
+        var syncTimes: [String: UInt64] = [:]
         /// Seconds since a member that is silent now said what is shown of it.
         var ages: [String: Int64] = [:]
         /// Agents were asked, and none answered.
@@ -140,7 +144,7 @@ struct ClusterReport: Sendable, Equatable {
                 host: host, isMember: ledger.map { $0.has(host) } ?? (host.role == .voter), view: view,
                 certificateSecondsLeft: evidence.certificates?[host.name], identitySecondsLeft: evidence.identities[host.name],
                 lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) }, unit: evidence.units[host.name],
-                slot: evidence.slots[host.name]?.runs,
+                slot: evidence.slots[host.name]?.runs, syncTime: evidence.syncTimes[host.name],
                 age: evidence.ages[host.name])
         }
         name = inventory.name
@@ -257,6 +261,12 @@ struct ClusterReport: Sendable, Equatable {
         let host = row.host.name
         if let facts = row.view?.facts, row.age == nil {
             if let lag = row.lag, lag > Self.lagMax { worsen(.degraded, "\(host) is \(lag) entries behind") }
+            if let time = row.syncTime, time > inventory.syncTimeRefused {
+                worsen(
+                    .atRisk,
+                    "\(host): its disk is slow, 1 of 100 syncs of its log takes \(time / 1_000_000) ms or more; "
+                        + "\(inventory.syncTimeRefused / 1_000_000) ms is the most (storage.maxFsyncP99)")
+            }
             for error in facts.errors { worsen(.atRisk, "\(host): \(error)") }
             if facts.storeBytes > inventory.quotaBytes / 5 * 4 {
                 worsen(

@@ -225,6 +225,7 @@ struct StatusCommand {
             if !agent.slot.isEmpty, agent.unit?.active == "active" {
                 evidence.slots[host] = .init(runs: agent.runningSlot, next: agent.slot)
             }
+            if agent.syncTime > 0 { evidence.syncTimes[host] = agent.syncTime }
             if let unit = agent.unit, unit.active != "active" {
                 evidence.units[host] = "\(unit.isMasked ? "masked" : unit.active) (exit \(unit.exitStatus))"
             }

@@ -3,7 +3,7 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from systemdlab.processes import run, until
+from systemdlab.processes import until
 
 from .acts import FLEET, UPSTREAM, expect
 from .cluster import NAME, UNIT
@@ -35,15 +35,9 @@ def the_package_is_on_all_hosts(stage):
 def agents_get_their_identity(stage):
     """All but h5, which comes by a token."""
     fleet = stage.cluster
-    for host in fleet.everywhere:
-        door = fleet.folder / f"enter-{host.name}"
-        door.write_text(f"#!/bin/sh\nexec {' '.join(host.entering([]))} \"$@\"\n")
-        door.chmod(0o755)
     hosts = [host for host in fleet.everywhere if host.name != "h5"]
-    names = [host.name for host in hosts]
-    run(["env", "-C", fleet.folder, fleet.program, "enroll", *names, "--through", f"{fleet.folder}/enter-HOST"])
+    fleet.enroll(*hosts)
     for host in hosts:
-        fleet.agent_is_up(host)
         expect(host.text("stat", "-c", "%a", "/etc/covey/agent/agent.key") == "600", f"{host.name}: others may read the agent's key")
     return f"{len(hosts)} agents run"
 

@@ -2,13 +2,14 @@
 because its way into a host is the lab's.
 """
 
+import http.client
 import json
 import re
 import subprocess
 import threading
 import time
 
-from systemdlab.processes import LabError, until
+from systemdlab.processes import LabError, run, until
 
 from .acts import expect
 from .cluster import NAME, UNIT, Cluster
@@ -59,6 +60,17 @@ class Fleet(Cluster):
     def begin(self, *words):
         return Command(self, words)
 
+    def enroll(self, *hosts):
+        """Through a shell on each, as over ssh. The doors are made anew: a host that was started again is another process."""
+        for host in hosts:
+            door = self.folder / f"enter-{host.name}"
+            door.write_text(f"#!/bin/sh\nexec {' '.join(host.entering([]))} \"$@\"\n")
+            door.chmod(0o755)
+        names = [host.name for host in hosts]
+        run(["env", "-C", self.folder, self.program, "enroll", *names, "--through", f"{self.folder}/enter-HOST"])
+        for host in hosts:
+            self.agent_is_up(host)
+
     def carried_out(self, *words):
         """A change during which something dies: the command goes on by itself, or stops and is resumed. What it said, and which."""
         said = self.operate(*words, status=(0, 4))
@@ -105,8 +117,26 @@ class Fleet(Cluster):
 
     def member_changes(self, host, since):
         """How often the list of members changed, by the journal of one member: an addition, a promotion, a removal count one each."""
-        words = ["journalctl", "--no-pager", "-o", "json", f"--since=@{since:.3f}", f"--unit={UNIT}", f"MESSAGE_ID={MEMBERS_CHANGED}"]
-        return [json.loads(line).get("COVEY_CHANGE", "?") for line in host.text(*words).splitlines() if line.startswith("{")]
+        return [entry.get("COVEY_CHANGE", "?") for entry in self.told(host, since, MEMBERS_CHANGED)]
+
+    def told(self, host, since, *messages):
+        """What the journal of a member has of these messages, since a time of day."""
+        words = ["journalctl", "--no-pager", "-o", "json", f"--since=@{since:.3f}", f"--unit={UNIT}"]
+        text = host.text(*words, *[f"MESSAGE_ID={message}" for message in messages])
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def listed(self, host, among):
+        """As the first of `among` that answers has it: None when it is no member, else whether it is a learner."""
+        for one in among:
+            try:
+                answer = self.gateway(one).post("/v3/cluster/member/list", {})
+            except (OSError, ValueError, http.client.HTTPException):
+                continue
+            for member in answer.get("members", []):
+                if f"https://{host.address}:2380" in member.get("peerURLs", []):
+                    return {"learner": member.get("isLearner", False)}
+            return None
+        return None
 
     def now(self, *hosts):
         """Who has a member after a change; the inventory says so, and `apply` agrees."""
@@ -125,7 +155,7 @@ class Command:
     """One of the operator's commands, while it runs."""
 
     def __init__(self, fleet, words):
-        self.words, self.begun, self.lines = words, time.monotonic(), []
+        self.words, self.begun, self.lines, self.heard = words, time.monotonic(), [], []
         self.process = subprocess.Popen(
             fleet.words(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -133,6 +163,7 @@ class Command:
 
     def _read(self):
         for line in self.process.stdout:
+            self.heard.append(time.monotonic())
             self.lines.append(line)
 
     @property

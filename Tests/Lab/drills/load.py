@@ -23,6 +23,7 @@ class Writer(threading.Thread):
         self.acknowledged = {}  # key -> revision
         self.tried = 0
         self.acknowledged_at = []
+        self.refused = []  # (when it was asked, when it failed, whom, why)
         self.ending = threading.Event()
         self.failure = None
 
@@ -41,9 +42,11 @@ class Writer(threading.Thread):
         while not self.ending.wait(self.pause):
             key = b"w/%08d" % self.tried
             self.tried += 1
+            asked = time.monotonic()
             try:
                 answer = doors[turn].put(key, key[::-1])
-            except (OSError, http.client.HTTPException, ValueError):
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self.refused.append((asked, time.monotonic(), doors[turn].name, f"{type(error).__name__} {error}"[:120]))
                 turn = (turn + 1) % len(doors)
                 continue  # it may have happened or not: only what was acknowledged counts
             self.acknowledged[key] = int(answer["header"]["revision"])
@@ -56,9 +59,9 @@ class Writer(threading.Thread):
             raise self.failure
 
     def gaps(self, since, until_time, longer_than=0.1):
-        """The times without an acknowledgement that somebody would notice."""
+        """The times without an acknowledgement that somebody would notice: from when to when."""
         moments = [since] + [moment for moment in list(self.acknowledged_at) if since <= moment <= until_time] + [until_time]
-        return [later - earlier for earlier, later in zip(moments, moments[1:]) if later - earlier > longer_than]
+        return [(earlier, later) for earlier, later in zip(moments, moments[1:]) if later - earlier > longer_than]
 
     def usual(self, since):
         """Half of the writes were acknowledged within so many seconds of the one before: what gaps are to be compared with."""

@@ -33,46 +33,72 @@ def interrupt(command):
     return True
 
 
-def interrupted(stage, times):
-    """At moments nobody chose: it stops between two steps, says how to go on, and nothing is done twice."""
+# Where a replacement is interrupted: at a line of its own, or while a step goes on, by what the members say of the one that comes.
+MOMENTS = {
+    "it has begun": r"  op members-",
+    "the spare is prepared": r"\[ok \] 1/3 prepare",
+    "there is a learner": lambda listed: listed is not None,
+    "there is a voter more": lambda listed: listed == {"learner": False},
+    "the spare is added": r"\[ok \] 2/3 add",
+    "the old data is set aside": r"  data: ",
+    "the old member is removed": r"\[ok \] 3/3 remove",
+}
+
+
+def drill_seed():
+    """Chance of a drill that can be had again."""
+    return int(os.environ.get("DRILL_SEED") or random.randrange(1 << 32))
+
+
+def wait_for_moment(fleet, command, moment, new, kept):
+    """Or the command's end, which a moment that is over at once may hide."""
+    if isinstance(moment, str):
+        return command.wait_for(moment)
+    return until(
+        lambda: moment(fleet.listed(new, kept)) or command.process.poll() is not None, 60, f"{new.name} does not come", pause=0.01)
+
+
+def interrupted(stage, moments, seed):
+    """It stops between two steps, says how to go on, and nothing is done twice."""
     fleet, begun, ways = stage.cluster, time.monotonic(), []
-    seed = random.randrange(1 << 32)
-    chance = random.Random(seed)
-    for _ in range(times):
+    for name in moments:
         old, new, since = fleet.followers()[0], fleet.spare, time.time()
+        kept = fleet.others(old)
         words = ("member", "replace", old.name, new.name)
         command = fleet.begin(*words)
-        command.wait_for("op members-")
-        pause = chance.uniform(0, 3)
-        time.sleep(pause)
+        wait_for_moment(fleet, command, MOMENTS[name], new, kept)
         interrupt(command)
         said = command.end((0, 1, 4))
+        context = f"seed {seed}, interrupted when {name}"
         if "STOPPED" in said:
-            expect("covey op resume" in said and "covey op abort" in said, f"seed {seed}: it does not say how to go on:\n{said}")
-            expect("STOPPED: interrupted" in said, f"seed {seed}: it stopped for another reason:\n{said}")
-            expect(" open " in fleet.operate("op", "ls"), f"seed {seed}: the operation is not open any more")
+            expect("covey op resume" in said and "covey op abort" in said, f"{context}: it does not say how to go on:\n{said}")
+            expect("STOPPED: interrupted" in said, f"{context}: it stopped for another reason:\n{said}")
+            expect(" open " in fleet.operate("op", "ls"), f"{context}: the operation is not open any more")
             fleet.operate("op", "resume")
         elif command.process.returncode == 1:
-            expect("nothing was changed" in said, f"seed {seed}: it does not say what is left:\n{said}")
+            expect("nothing was changed" in said, f"{context}: it does not say what is left:\n{said}")
             fleet.operate(*words)
         outcome = {0: "was done already", 1: "begun again", 4: "resumed"}[command.process.returncode]
-        ways.append(f"{pause:.1f} s: {outcome}")
-        kept = fleet.others(old)
+        ways.append(f"{name}: {outcome}")
         changes = fleet.member_changes(kept[0], since)
-        expect(len(changes) == 3, f"seed {seed}: one addition, one promotion and one removal were wanted: {changes}")
+        expect(len(changes) == 3, f"{context}: one addition, one promotion and one removal were wanted: {changes}")
         fleet.now(*kept, new)
         fleet.clear_quarantine()
-    return f"{', '.join(ways)}; {quietest(stage, begun)}"
+    return f"seed {seed}: {', '.join(ways)}; {quietest(stage, begun)}"
 
 
 @drill()
 def an_operator_presses_ctrl_c(stage):
-    return interrupted(stage, 1)
+    """At a moment chosen by chance, with a seed that is told."""
+    seed = drill_seed()
+    return interrupted(stage, [random.Random(seed).choice(list(MOMENTS))], seed)
 
 
 @drill(always=False)
 def a_change_is_interrupted_again_and_again(stage):
-    return interrupted(stage, 5)
+    """At every moment, in an order chosen by chance."""
+    seed = drill_seed()
+    return interrupted(stage, random.Random(seed).sample(list(MOMENTS), len(MOMENTS)), seed)
 
 
 @drill()

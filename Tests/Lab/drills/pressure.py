@@ -17,20 +17,6 @@ MEGABYTE = 1 << 20
 SLOW = "1f864de6b6274e5f9f1701904ddad520"
 
 
-def listed(fleet, host, among):
-    """As the leader has it: None when it is no member, else whether it is a learner."""
-    for one in among:
-        try:
-            answer = fleet.gateway(one).post("/v3/cluster/member/list", {})
-        except (OSError, ValueError, http.client.HTTPException):
-            continue
-        for member in answer.get("members", []):
-            if f"https://{host.address}:2380" in member.get("peerURLs", []):
-                return {"learner": member.get("isLearner", False)}
-        return None
-    return None
-
-
 @drill()
 def the_learner_is_cut_off_while_it_is_promoted(stage):
     """9 of the contract: nobody knows for a while what became of it; the list of members tells, and there is one promotion."""
@@ -62,11 +48,11 @@ def around_the_promotion(stage, fault, heal, seconds):
     old, new = fleet.followers()[0], fleet.spare
     kept = fleet.others(old)
     command = fleet.begin("member", "replace", old.name, new.name)
-    seen = until(lambda: listed(fleet, new, kept), 60, f"{new.name} does not become a member", pause=0.005)
+    seen = until(lambda: fleet.listed(new, kept), 60, f"{new.name} does not become a member", pause=0.005)
     # When it has begun to answer it has caught up a moment later, and is promoted.
     until(lambda: fleet.statuses_of([new])[new.name], 60, f"the member of {new.name} does not answer", pause=0.005)
     fault(old, new)
-    struck = listed(fleet, new, [new]) or seen
+    struck = fleet.listed(new, [new]) or seen
     time.sleep(seconds)
     heal(new)
     said = command.end((0, 4))
@@ -89,17 +75,17 @@ def a_slow_learner_is_not_promoted(stage):
     new.throttle(MEGABYTE)
     members = {host.name for host in fleet.hosts}
     command = fleet.begin("member", "replace", old.name, new.name, "--budget", "8s")
-    until(lambda: listed(fleet, new, fleet.hosts), 60, f"{new.name} does not become a learner")
+    until(lambda: fleet.listed(new, fleet.hosts), 60, f"{new.name} does not become a learner")
     # It is slow; the learner must stay one for as long as the command runs.
     roles = set()
     while command.process.poll() is None:
-        seen = listed(fleet, new, fleet.hosts)
+        seen = fleet.listed(new, fleet.hosts)
         roles |= {seen["learner"]} if seen else set()
         time.sleep(0.2)
     said = command.end(1)
     expect(roles == {True}, f"a learner that had not caught up was promoted:\n{said}")
     expect("did not catch up within" in said and "removed" in said, f"it does not say what happened:\n{said}")
-    expect(listed(fleet, new, fleet.hosts) is None, "the learner is still a member")
+    expect(fleet.listed(new, fleet.hosts) is None, "the learner is still a member")
     expect(new.property(UNIT, "ActiveState") == "inactive", f"the member of {new.name} still runs")
     expect("aborted" in new.text("ls", "/var/lib/covey/quarantine"), "what it had fetched is not set aside")
     listing = fleet.operate("member", "ls")
@@ -133,6 +119,9 @@ def a_disk_that_syncs_slowly_is_named(stage):
         told = until(lambda: slow.text(*words), 60, f"the member of {slow.name} does not say that its disk is slow")
         entry = json.loads(told.splitlines()[-1])
         expect(entry["PRIORITY"] == "4" and entry.get("COVEY_PATH", "").startswith("/var/lib/covey"), f"it does not name the disk: {entry}")
+        until(
+            lambda: f"{slow.name}: its disk is slow" in fleet.operate("status", status=(0, 12)), 60,
+            f"status does not say that the disk of {slow.name} is slow", pause=1)
         before = rate(stage)
         # By name: a busy machine may have moved it already, and it is not to come back.
         fleet.operate("member", "move-leader", "--to", fleet.others(slow)[0].name)

@@ -1,7 +1,7 @@
 """All drills in the order in which they run: the order of these imports, then that in each file."""
 
 from . import scenarios  # noqa: F401
-from . import bootstrap, members, operators, crashes, pressure, leaves  # noqa: F401, E401
+from . import bootstrap, members, operators, crashes, pressure, surroundings, leaves  # noqa: F401, E401
 from .acts import FLEET, HOSTS, UPSTREAM
 
 

@@ -595,6 +595,7 @@ package enum AgentPB {
         package var needsRestart: Bool = false
         package var hadLedger: Bool = false
         package var voided: [String] = []
+        package var syncTime: UInt64 = 0
 
         package init() {}
         package init(
@@ -605,7 +606,7 @@ package enum AgentPB {
             agentRenewal: String = "", authorities: [AgentPB.CertificateState] = [], renewal: String = "", engine: String = "",
             slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0, auditHead: String = "",
             auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
-            hadLedger: Bool = false, voided: [String] = []
+            hadLedger: Bool = false, voided: [String] = [], syncTime: UInt64 = 0
         ) {
             self.host = host
             self.ledger = ledger
@@ -638,6 +639,7 @@ package enum AgentPB {
             self.needsRestart = needsRestart
             self.hadLedger = hadLedger
             self.voided = voided
+            self.syncTime = syncTime
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -674,12 +676,14 @@ package enum AgentPB {
                 case 62: try reader.read(&needsRestart)
                 case 63: try reader.read(&hadLedger)
                 case 64: try reader.read(&voided)
+                case 70: try reader.read(&syncTime)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(70, syncTime)
             writer.field(64, voided)
             writer.field(63, hadLedger)
             writer.field(62, needsRestart)
@@ -747,6 +751,7 @@ package enum AgentPB {
                 FieldDescriptor(62, "needs_restart", .bool),
                 FieldDescriptor(63, "had_ledger", .bool),
                 FieldDescriptor(64, "voided", .string, .repeated),
+                FieldDescriptor(70, "sync_time", .uint64),
             ])
     }
 
