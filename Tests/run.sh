@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export SWIFT_BACKTRACE=enable=no
+# Whole programs are tested as they ship.
+export TEST_PROGRAM=$PWD/.build/release/covey
 
 failed=()
 began=$SECONDS
@@ -45,16 +47,16 @@ drills() {
 
 # A test that waits for another program holds one of the few threads that tests share, and one that measures memory sees
 # its neighbours': those run by themselves.
-apart='BlackBoxTests|ClientTests|ClusterTests|ControlTests|OperationsTests|PeerTests'
+apart='^(ClientTests|ClusterTests|ControlTests|OperationsTests|PeerTests)\.|BlackBoxTests'
 
 part "layout of the source" make --no-print-directory lint
 must "generated messages match their .proto files" messages_are_fresh
 must "build, warnings are errors" swift build --build-tests
 must "the program as it ships" make --no-print-directory release
 part "tests" swift test --skip-build --parallel --skip "$apart"
-part "the client library beside real servers" swift test --skip-build --filter '^ClientTests'
+part "the client library beside real servers" swift test --skip-build --filter '^ClientTests\.'
 part "whole programs: recordings, random operations beside a real server, kills, clusters" swift test --skip-build --no-parallel \
-    --filter '^(PeerTests|ControlTests|OperationsTests|ClusterTests)|BlackBoxTests'
+    --filter '^(PeerTests|ControlTests|OperationsTests|ClusterTests)\.|BlackBoxTests'
 part "simulated clusters under seeded faults" make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"
 part "the package, on real systemd hosts" drills
 

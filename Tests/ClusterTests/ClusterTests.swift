@@ -9,16 +9,10 @@ import Testing
 struct ClusterTests {
     private static let folder = RealTools.root + "/Tests/ClusterTests/Replay/"
 
-    /// The program as it ships where it was built, as CI does, else the debug build.
-    private static let covey: String = {
-        let shipped = RealTools.root + "/.build/release/covey"
-        return RealTools.inCI || access(shipped, X_OK) == 0 ? shipped : RealTools.root + "/.build/debug/covey"
-    }()
-
     private func run(_ script: String, _ arguments: [String] = []) throws {
         let python = try #require(RealTools.python, "run: make deps")
         let result = Subprocess.run(
-            python, [Self.folder + script, "--covey", Self.covey + " server", "--seed", RealTools.seed] + arguments)
+            python, [Self.folder + script, "--covey", RealTools.covey + " server", "--seed", RealTools.seed] + arguments)
         // 77: what the machine cannot do, said by the script.
         if result.status == 77 { return print("\(script): \(result.output)") }
         #expect(result.status == 0, "\(script) \(arguments.joined(separator: " "))\n\(result.output.suffix(30_000))")

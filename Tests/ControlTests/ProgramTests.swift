@@ -12,16 +12,8 @@ private enum Built {
         var template = Array("/tmp/covey-ctl-XXXXXX".utf8CString)
         guard let folder = mkdtemp(&template).map({ String(cString: $0) }) else { fatalError("mkdtemp: errno \(errno)") }
         let link = folder + "/etcdctl"
-        guard symlink(covey, link) == 0 else { fatalError("symlink: errno \(errno)") }
+        guard symlink(RealTools.covey, link) == 0 else { fatalError("symlink: errno \(errno)") }
         return link
-    }()
-
-    static let covey: String = {
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &path, path.count - 1)
-        let own = String(decoding: path[..<max(0, count)].map(UInt8.init(bitPattern:)), as: UTF8.self)
-        let beside = "/" + own.split(separator: "/").dropLast().joined(separator: "/") + "/covey"
-        return access(beside, X_OK) == 0 ? beside : RealTools.root + "/.build/debug/covey"
     }()
 }
 
@@ -65,7 +57,7 @@ private enum Built {
         let compared = Subprocess.run(Built.etcdctl, words)
         #expect(compared.status == 1)
         #expect(compared.output.hasPrefix("Error: context deadline exceeded\n{\"level\":\"warn\""))
-        let ours = Subprocess.run(Built.covey, ["ctl"] + words)
+        let ours = Subprocess.run(RealTools.covey, ["ctl"] + words)
         #expect(ours.output.hasSuffix("dial tcp 127.0.0.1:1: connect: connection refused\"\n"))
     }
 
@@ -83,7 +75,7 @@ private enum Built {
         let run = Subprocess.run(
             try #require(RealTools.python),
             [
-                "\(Recorded.folder)/Replay/replay.py", "--etcd", "\(RealTools.etcd35 ?? "")/etcd", "--ctl", Built.covey,
+                "\(Recorded.folder)/Replay/replay.py", "--etcd", "\(RealTools.etcd35 ?? "")/etcd", "--ctl", RealTools.covey,
                 "--recordings", "\(Recorded.folder)/Data/\(recordings)",
             ])
         #expect(run.status == 0, "\(run.output)")
@@ -96,7 +88,7 @@ private enum Built {
         let run = Subprocess.run(
             try #require(RealTools.python),
             [
-                "\(Recorded.folder)/Replay/replay.py", "--etcd", "\(Built.covey) server",
+                "\(Recorded.folder)/Replay/replay.py", "--etcd", "\(RealTools.covey) server",
                 "--ctl", "\(RealTools.etcd35 ?? "")/etcdctl", "--recordings", "\(Recorded.folder)/Data/\(recordings)",
             ])
         #expect(run.status == 0, "\(run.output)")
@@ -110,16 +102,16 @@ private enum Built {
         for part in 0..<15 {
             let puts = (0..<100).map { "put key/\(10_000 + part * 100 + $0) \(value)" }.joined(separator: "\n")
             let run = Subprocess.run(
-                "/bin/sh", ["-c", "printf '\n%s\n\n\n' '\(puts)' | \(Built.covey) ctl --endpoints \(server.endpoint) txn"])
+                "/bin/sh", ["-c", "printf '\n%s\n\n\n' '\(puts)' | \(RealTools.covey) ctl --endpoints \(server.endpoint) txn"])
             #expect(run.status == 0, "\(run.output)")
         }
         let got = Subprocess.run(
-            Built.covey, ["ctl", "--endpoints", server.endpoint, "get", "--prefix", "key/", "--print-value-only"])
+            RealTools.covey, ["ctl", "--endpoints", server.endpoint, "get", "--prefix", "key/", "--print-value-only"])
         #expect(got.output.split(separator: "\n").count == 1_500)
 
         let target = temporaryFolder("room") + "/s.db"
         // A file may become 64 KiB large, and the signal that says so is off: the write fails, as on a full disk.
-        let save = "trap '' XFSZ; ulimit -f 64; \(Built.covey) ctl --endpoints \(server.endpoint) snapshot save \(target)"
+        let save = "trap '' XFSZ; ulimit -f 64; \(RealTools.covey) ctl --endpoints \(server.endpoint) snapshot save \(target)"
         let saved = Subprocess.run("/bin/bash", ["-c", save])
         #expect(saved.status == 5)
         #expect(saved.output.contains("there is no room for the file"), "\(saved.output)")

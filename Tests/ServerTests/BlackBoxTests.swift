@@ -9,11 +9,7 @@ struct BlackBoxTests {
     private static let folder = RealTools.root + "/Tests/ServerTests"
     private static let protos = RealTools.root + "/Sources/Core/Wire/Protos"
 
-    /// The program as it ships where it was built, as CI does, else the debug build.
-    static let server: String = {
-        let shipped = RealTools.root + "/.build/release/covey"
-        return (RealTools.inCI ? shipped : RealTools.root + "/.build/debug/covey") + " server"
-    }()
+    static let server = RealTools.covey + " server"
 
     private func run(_ script: String, _ arguments: [String]) throws {
         let python = try #require(RealTools.python, "run: make deps")

@@ -58,6 +58,10 @@ unsigned int covey_file_system(const char *path) {
     return statfs(path, &status) == 0 ? (unsigned int)status.f_type : 0;
 }
 
+int covey_start_writeback(int descriptor) {
+    return sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : errno;
+}
+
 int covey_punch_hole(int descriptor, int64_t offset, int64_t length) {
     int result;
     do result = fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);

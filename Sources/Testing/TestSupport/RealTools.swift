@@ -11,6 +11,19 @@ package enum RealTools {
         return "/" + parts.dropLast(4).joined(separator: "/")
     }()
 
+    /// The program under test: the one that `make test` names, which is the one that ships, else the debug build.
+    package static let covey: String = environment("TEST_PROGRAM") ?? built("covey")
+
+    /// A program of this package: it lies beside the tests, under a sanitizer too.
+    package static func built(_ name: String) -> String {
+        var path = [CChar](repeating: 0, count: 4096)
+        let count = unsafe readlink("/proc/self/exe", &path, path.count - 1)
+        let own = String(decoding: path[..<max(0, count)].map(UInt8.init(bitPattern:)), as: UTF8.self)
+        // Under `swift test` the process may be the toolchain's helper.
+        let beside = "/" + own.split(separator: "/").dropLast().joined(separator: "/") + "/" + name
+        return existing(beside) ?? root + "/.build/debug/" + name
+    }
+
     package static var inCI: Bool { environment("CI") == "true" }
 
     /// Python with grpcio and protobuf.

@@ -444,5 +444,37 @@ def backups_cross_over(stage):
             node.kill()
 
 
+def received_in_pieces(stage):
+    """A member that is sent the store ends at each step of taking it over, and goes on from there when it starts again:
+    sent by one of ours, which becomes a store while it comes, and by a real one, which becomes a file first."""
+    for kind in ("covey", "etcd35"):
+        c = stage.cluster(kind=[kind] * 3, flags=SOON)
+        leader = c.leader()
+        # Pages of many pairs, pairs of many pages, and buckets within the root's page.
+        bulk(leader, 2500 if kind == "covey" else REAL_KEEPS + 500, keys=1500)
+        for number, size in enumerate((1, 4000, 100_000, 1_000_000)):
+            leader.put("large/%d" % number, b"%d" % number * size)
+        leader.call("Lease/LeaseGrant", TTL=1000)
+        for number, place in enumerate(("snapshot.kept", "snapshot.marked", "snapshot.swap")):
+            node = c.add(10 + number, kind="covey", learner=True, start=False)
+            node.start("existing", list(c), failpoints=place + "=exit")
+            expect(node.ended() == 86, "it ends at " + place)
+            node.start("existing")
+            until("it has the data after " + place, lambda: node.get("large/3", serializable=True) == b"3" * 1_000_000)
+            c.promote(node)
+            c.same(3)
+            store = os.path.join(node.data, "member")
+            left = [n for n in os.listdir(store) + os.listdir(os.path.join(store, "snap"))
+                    if n.startswith("tmp") or n.endswith((".snap.db", ".received", ".old", ".new")) or "incoming" in n]
+            expect(not left, "nothing is left over after %s: %s" % (place, left))
+            # What the log does not know of is sent again; what it does is there.
+            said = {"covey": "takes the place of the one before", "etcd35": "restoring the store from the received"}[kind]
+            expect((said in node.log()) == (place != "snapshot.kept"), "it goes on from what it has after " + place)
+            leader.call("Cluster/MemberRemove", ID=node.member)
+            c.forget(node)
+        for node in c:
+            node.kill()
+
+
 if __name__ == "__main__":
-    scenario_main([joins_35, joins_34, all_kinds_under_load, walk, leader_removed_by_a_real_member, backups_cross_over])
+    scenario_main([joins_35, joins_34, all_kinds_under_load, walk, leader_removed_by_a_real_member, received_in_pieces, backups_cross_over])

@@ -17,11 +17,7 @@ final class Workshop {
 
     init() {
         folder = temporaryFolder("util")
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &path, path.count - 1)
-        let own = String(decoding: path[..<max(0, count)].map(UInt8.init(bitPattern:)), as: UTF8.self)
-        let beside = "/" + own.split(separator: "/").dropLast().joined(separator: "/") + "/covey"
-        covey = access(beside, X_OK) == 0 ? beside : RealTools.root + "/.build/debug/covey"
+        covey = RealTools.covey
         for name in ["etcdutl", "etcdctl", "etcd"] { symlink(covey, folder + "/" + name) }
     }
 

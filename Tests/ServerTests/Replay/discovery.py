@@ -12,30 +12,11 @@ import http.client
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 
-held = 0
+from peers import Checks, becomes_true, free_ports, launch
 
-
-def check(condition, what, detail=""):
-    global held
-    if not condition:
-        raise SystemExit("does not hold: %s\n%s" % (what, str(detail)[-4000:]))
-    held += 1
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+check = Checks()
 
 
 class Server:
@@ -49,12 +30,11 @@ class Server:
     def start(self, command, folder, more):
         self.log = "%s/%s.log" % (folder, self.name)
         url = "http://127.0.0.1:%d"
-        self.process = subprocess.Popen(
+        self.process = launch(
             command + ["--name", self.name, "--data-dir", self.data, "--listen-client-urls", url % self.client,
                        "--advertise-client-urls", url % self.client, "--listen-peer-urls", url % self.peer,
                        "--initial-advertise-peer-urls", url % self.peer] + list(more),
-            stdout=open(self.log, "a"), stderr=subprocess.STDOUT, env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []))
+            open(self.log, "a"))
         Server.running.append(self)
 
     @property
@@ -81,17 +61,8 @@ class Server:
 
         self.wait(healthy, "healthy")
 
-    def wait(self, condition, what, seconds=60):
-        end = time.time() + seconds
-        while time.time() < end:
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass
-            check(self.process.poll() is None, "%s runs while it gets %s" % (self.name, what), self.text)
-            time.sleep(0.05)
-        check(False, "%s gets %s" % (self.name, what), self.text)
+    def wait(self, condition, what):
+        check(becomes_true(condition, self.process), "%s gets %s" % (self.name, what), self.text)
 
     def wait_line(self, text):
         self.wait(lambda: text in self.text, "to say " + repr(text))
@@ -176,7 +147,7 @@ def main():
         finally:
             for left in list(Server.running):
                 left.stop(signal.SIGKILL)
-    print("%d checks hold" % held)
+    print("%d checks hold" % check.held)
 
 
 if __name__ == "__main__":

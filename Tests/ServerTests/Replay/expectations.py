@@ -13,21 +13,15 @@ import pty
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+from peers import Checks, free_ports
+
 READY = "ready to serve client requests"
-met = 0
-
-
-def check(condition, what, detail=""):
-    global met
-    if not condition:
-        sys.exit("not met: %s\n%s" % (what, str(detail)[-4000:]))
-    met += 1
+check = Checks()
 
 
 class Terminal:
@@ -138,16 +132,6 @@ class Place:
     def curl_tls(self, name="one"):
         c = self.certificates()
         return ["--cacert", c + "ca.crt", "--cert", c + name + ".crt", "--key", c + name + ".key"]
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 class Member:
@@ -381,7 +365,7 @@ def main():
         for left in list(Terminal.running):
             os.kill(left.pid, signal.SIGKILL)
             os.waitpid(left.pid, 0)
-    print("%d expectations met" % met)
+    print("%d expectations met" % check.held)
 
 
 main()

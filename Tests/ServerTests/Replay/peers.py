@@ -37,10 +37,55 @@ def compile_protos(directory, out):
     return methods
 
 
-def free_port():
-    with socket.socket() as s:
+class Checks:
+    """Counts what holds; the first that does not ends the program."""
+
+    def __init__(self):
+        self.held = 0
+
+    def __call__(self, condition, what, detail=""):
+        if not condition:
+            sys.exit("does not hold: %s\n%s" % (what, str(detail)[-4000:]))
+        self.held += 1
+
+
+def free_ports(count):
+    """All held at once, so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
         s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def free_port():
+    return free_ports(1)[0]
+
+
+def becomes_true(condition, process, seconds=60):
+    """Whether it does before the process ends; what cannot be connected to is not there yet. The only place that looks again."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return True
+        except OSError:
+            pass
+        try:
+            process.wait(0.02)
+            return False
+        except subprocess.TimeoutExpired:
+            pass
+    return False
+
+
+def launch(args, log, **more):
+    """A server that hears its signals whoever starts it: test runners block some."""
+    return subprocess.Popen(
+        args, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []), **more)
 
 
 class Server:
@@ -48,28 +93,23 @@ class Server:
 
     def __init__(self, command, flags):
         self.directory = tempfile.mkdtemp(prefix="covey-replay-")
-        self.client, peer = free_port(), free_port()
+        self.client, peer = free_ports(2)
         self.url = "http://127.0.0.1:%d" % self.client
         peer_url = "http://127.0.0.1:%d" % peer
         self.log = open(os.path.join(self.directory, "log"), "wb")
-        self.process = subprocess.Popen(
+        self.process = launch(
             shlex.split(command) + [
                 "--name", "n1", "--data-dir", os.path.join(self.directory, "data"),
                 "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
                 "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
-                "--initial-cluster", "n1=" + peer_url] + flags,
-            stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                version = self.get("/version")
-                if self.get("/health")[0] == 200 and b"not_decided" not in version[1]:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.02)
+                "--initial-cluster", "n1=" + peer_url] + flags, self.log)
+        if becomes_true(self.is_ready, self.process, 30):
+            return
         self.stop()
         raise RuntimeError("server did not become healthy:\n" + self.text())
+
+    def is_ready(self):
+        return self.get("/health")[0] == 200 and b"not_decided" not in self.get("/version")[1]
 
     def get(self, path):
         c = http.client.HTTPConnection("127.0.0.1", self.client, timeout=5)

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+from peers import free_ports
+
 FILES = {
     "scheme.yml": "listen-client-urls: foo://x\n", "duration.yml": "backend-batch-interval: 10m\n",
     "number.yml": "snapshot-count: abc\n",
@@ -149,12 +151,7 @@ def main():
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     todo = cases(taken.getsockname()[1])
-    held = [socket.socket() for _ in range(2 * len(todo))]
-    for s in held:
-        s.bind(("127.0.0.1", 0))
-    ports = [str(s.getsockname()[1]) for s in held]
-    for s in held:
-        s.close()
+    ports = [str(port) for port in free_ports(2 * len(todo))]
 
     def compare(name):
         words, env = todo[name]

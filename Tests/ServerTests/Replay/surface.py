@@ -14,11 +14,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
+
+from peers import becomes_true, free_ports, launch
 
 # A process that is not Go has no such numbers; what is shown as go_threads is what the kernel counts.
 OF_GO = re.compile(r"go_(?!threads$)")
@@ -65,16 +65,6 @@ def check(condition, what):
         differences.append(what)
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 class Side:
     """Two members of one kind."""
 
@@ -90,9 +80,7 @@ class Side:
                 "--listen-client-urls", "http://127.0.0.1:%d" % client, "--advertise-client-urls", "http://127.0.0.1:%d" % client,
                 "--listen-peer-urls", "http://127.0.0.1:%d" % peer, "--initial-advertise-peer-urls",
                 "http://127.0.0.1:%d" % peer, "--initial-cluster", cluster, "--initial-cluster-token", name]
-            self.processes.append(subprocess.Popen(
-                args, stdout=log, stderr=log, env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, [])))
+            self.processes.append(launch(args, log))
         self.other = other
 
     def prepare(self):
@@ -101,16 +89,9 @@ class Side:
         # Both sides are looked at where they lead, so that what only a leader counts is counted.
         self.move_leader(self.other)
 
-    def wait_for(self, condition, what, seconds=60):
-        end = time.time() + seconds
-        while time.time() < end:
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        sys.exit("%s: never %s" % (self.name, what))
+    def wait_for(self, condition, what):
+        if not becomes_true(condition, self.processes[0]):
+            sys.exit("%s: never %s" % (self.name, what))
 
     def move_leader(self, other):
         status = json.loads(self.ask("POST", "/v3/maintenance/status", body="{}")[2])

@@ -9,27 +9,17 @@ Prints "N checks hold"; the first that does not ends it.
 import argparse
 import base64
 import hashlib
-import http.client
 import json
 import os
 import random
 import signal
 import socket
 import struct
-import subprocess
-import sys
-import tempfile
-import time
+
+from peers import Checks, Server
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-held = 0
-
-
-def check(condition, what, detail=""):
-    global held
-    if not condition:
-        raise SystemExit("does not hold: %s\n%s" % (what, str(detail)[-4000:]))
-    held += 1
+check = Checks()
 
 
 def frame(opcode, payload, final=True, mask=True):
@@ -284,57 +274,31 @@ def main():
     parser.add_argument("--seed", default="20261")
     parser.add_argument("--rounds", type=int, default=300)
     options = parser.parse_args()
-    sockets = [socket.socket() for _ in range(2)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    port, peer = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    with tempfile.TemporaryDirectory(prefix="covey-websocket-") as folder:
-        url = "http://127.0.0.1:%d"
-        log = open(folder + "/log", "w")
-        server = subprocess.Popen(
-            options.server.split(" ") + [
-                "--data-dir", folder + "/data", "--listen-client-urls", url % port, "--advertise-client-urls", url % port,
-                "--listen-peer-urls", url % peer, "--initial-advertise-peer-urls", url % peer, "--initial-cluster",
-                "default=" + url % peer],
-            stdout=log, stderr=log, env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []))
-        try:
-            end = time.time() + 60
-            while True:
-                try:
-                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-                    connection.request("GET", "/health")
-                    if connection.getresponse().status == 200:
-                        break
-                except OSError:
-                    pass
-                check(server.poll() is None and time.time() < end, "the server starts")
-                time.sleep(0.05)
-            handshakes(port)
-            unary(port)
-            streams(port)
-            violations(port)
-            before = resident(server.pid)
-            print("seed %s" % options.seed)
-            noise(port, int(options.seed), options.rounds)
-            unary_after = Socket(port, "/v3/kv/range")
-            unary_after.send(TEXT, '{"key":"YQ=="}')
-            check(unary_after.expect_json()["count"] == "1", "and the server serves")
-            check(resident(server.pid) < before + (64 << 20), "and has not grown", (before, resident(server.pid)))
-            # A stop says goodbye.
-            watch = Socket(port, "/v3/watch")
-            watch.send(TEXT, json.dumps({"create_request": {"key": b64("w")}}))
-            watch.expect_json()
-            server.send_signal(signal.SIGTERM)
-            watch.expect_close(1001)
-            check(server.wait(30) in (0, -signal.SIGTERM), "the server stops")
-        finally:
-            if server.poll() is None:
-                server.kill()
-                server.wait()
-    print("%d checks hold" % held)
+    server = Server(options.server, [])
+    port = server.client
+    try:
+        handshakes(port)
+        unary(port)
+        streams(port)
+        violations(port)
+        before = resident(server.process.pid)
+        print("seed %s" % options.seed)
+        noise(port, int(options.seed), options.rounds)
+        unary_after = Socket(port, "/v3/kv/range")
+        unary_after.send(TEXT, '{"key":"YQ=="}')
+        check(unary_after.expect_json()["count"] == "1", "and the server serves")
+        check(resident(server.process.pid) < before + (64 << 20), "and has not grown", (before, resident(server.process.pid)))
+        # A stop says goodbye.
+        watch = Socket(port, "/v3/watch")
+        watch.send(TEXT, json.dumps({"create_request": {"key": b64("w")}}))
+        watch.expect_json()
+        server.process.send_signal(signal.SIGTERM)
+        watch.expect_close(1001)
+        check(server.process.wait(30) in (0, -signal.SIGTERM), "the server stops")
+    finally:
+        server.stop()
+        server.remove()
+    print("%d checks hold" % check.held)
 
 
 if __name__ == "__main__":
