@@ -2,6 +2,7 @@
 
 import CoveyClient
 import GRPC
+import Linux
 import TestSupport
 import Testing
 
@@ -67,10 +68,29 @@ import Testing
     @Test func `waiting for a lease's end can be cancelled`() async throws {
         let client = try await SharedEtcd.client()
         let lease = try await client.grantLease(ttl: .seconds(30))
-        let waiter = Task { try await lease.untilLost() }
-        waiter.cancel()
-        let error = await #expect(throws: ClientError.self) { try await waiter.value }
-        #expect(error?.isCancelled == true)
+        // Many, and from a thread of its own, so that some are cancelled in the middle of beginning to wait.
+        let begun = BlockingQueue<(Int, Counter, Task<Void, any Error>)>()
+        let canceller = BackgroundThread(name: "canceller") {
+            while let waiters = begun.takeAll() {
+                for (round, counter, waiter) in waiters {
+                    while counter.value == 0 {}
+                    for _ in 0..<round % 1000 { _ = counter.value }
+                    waiter.cancel()
+                }
+            }
+        }
+        for round in 0..<20_000 {
+            let counter = Counter()
+            let waiter = Task {
+                counter.add()
+                try await lease.untilLost()
+            }
+            begun.push((round, counter, waiter))
+            let error = await #expect(throws: ClientError.self) { try await waiter.value }
+            #expect(error?.isCancelled == true)
+        }
+        begun.close()
+        canceller.join()
         try await lease.revoke()
         #expect(!lease.isAlive)
     }

@@ -73,8 +73,10 @@ public final class Lease: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { waiter in
                 let isOver = state.withLock { state in
-                    if !state.isLost && !Task.isCancelled { state.waiters[id] = waiter }
-                    return state.isLost || Task.isCancelled
+                    // Asked once: a cancellation between two questions would find it both kept and resumed.
+                    let isOver = state.isLost || Task.isCancelled
+                    if !isOver { state.waiters[id] = waiter }
+                    return isOver
                 }
                 if isOver { waiter.resume() }
             }
