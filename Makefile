@@ -58,8 +58,8 @@ simulate: deps ## clusters under seeded faults: make simulate SEEDS=1..20000
 	$(RELEASE) --product covey-sim
 	.build/release/covey-sim --seeds $(or $(SEEDS),1..20000)
 
-fuzz: deps ## decoders against generated garbage: make fuzz SECONDS=60
-	Tests/Fuzz/run.sh $(or $(SECONDS_EACH),60)
+fuzz: deps ## decoders against generated garbage, each target for a time: make fuzz SECONDS=60
+	Tests/Fuzz/run.sh all $(or $(SECONDS),60)
 
 soak: release ## clusters under faults, mixed ones too: make soak SECONDS=1800 SEED=1
 	.deps/venv/bin/python Tests/ClusterTests/Replay/soak.py --seconds $(or $(SECONDS),1800) $(if $(SEED),--seed $(SEED))

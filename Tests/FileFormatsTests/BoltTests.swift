@@ -144,6 +144,23 @@ import Testing
         }
     }
 
+    @Test func `a tree that leads back to itself ends`() throws {
+        let pairs: Pairs = (0..<3000).map { i in ([UInt8(i >> 8), UInt8(i & 255)], Bytes(repeating: 1, count: 60)) }
+        var bytes = BoltTests.written([("key", pairs)])
+        var branches = 0
+        for page in 2..<bytes.count / 4096 where bytes[page * 4096 + 8] == 1 {
+            branches += 1
+            for i in 0..<Int(bytes[page * 4096 + 10]) {
+                let child = page * 4096 + 16 + i * 16 + 8
+                for digit in 0..<8 { bytes[child + digit] = UInt8(truncatingIfNeeded: page >> (8 * digit)) }
+            }
+        }
+        #expect(branches > 0)
+        #expect(throws: BoltDamage.self) { try BoltTests.contents(BoltImage(bytes)) }
+        #expect(throws: BoltDamage.self) { try BoltImage(bytes).check() }
+        #expect(throws: BoltDamage.self) { try SnapshotStatus(BoltImage(bytes)) }
+    }
+
     @Test func `one valid meta is enough`() throws {
         let good = BoltTests.written([("key", [([1, 2], [3])])])
         for page in 0...1 {

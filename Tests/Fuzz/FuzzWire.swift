@@ -1,6 +1,11 @@
 // libFuzzer target for everything that reads bytes from clients and peers without a socket: messages, views, JSON and
-// its transcoding, gRPC frames and headers, HTTP/2 and header blocks. The first byte chooses what the rest is read as. Built by run.sh together with
-// the sources of the modules, as one module: no imports.
+// its transcoding, gRPC frames and headers, HTTP/2 and header blocks. The first byte chooses what the rest is read as. Built by run.sh.
+
+@testable import Foundations
+@testable import GRPC
+@testable import HTTP2Engine
+@testable import JSON
+@testable import Wire
 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {

@@ -1,10 +1,70 @@
-# Turns the recorded messages into a starting corpus: seed.py DATA AllMessages.swift CORPUS
+# Turns what was recorded into a starting corpus: seed.py wire|peers ROOT CORPUS
+import glob
 import hashlib
 import os
 import re
 import sys
 
-data, listing, corpus = sys.argv[1:]
+target, root, corpus = sys.argv[1:]
+data = os.path.join(root, "Tests/WireTests/Data")
+listing = os.path.join(root, "Sources/Core/Wire/Generated/AllMessages.swift")
+
+
+def write(content):
+    with open(os.path.join(corpus, hashlib.sha1(content).hexdigest()), "wb") as file:
+        file.write(content)
+
+
+def peers():
+    tests = os.path.join(root, "Tests")
+    for kind, name in ((0, "message"), (1, "append")):
+        for path in glob.glob(os.path.join(tests, "PeerWireTests/Data/%s-stream-*.txt" % name)):
+            frames = [bytes.fromhex(line.split()[0]) for line in open(path) if not line.startswith("#")]
+            for i in range(0, len(frames), 4):
+                write(bytes([kind]) + b"".join(frames[i:i + 4])[:4000])
+    for text in (b"GET /a%20b?c=d HTTP/1.1\r\nHost: x\r\n\r\n",
+                 b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n",
+                 b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nabGET / HTTP/1.0\r\n\r\n"):
+        write(bytes([2]) + text)
+    for text in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", b"HTTP/1.0 500 x\r\n\r\nabc"):
+        write(bytes([3]) + text)
+    for frames in (b"\x81\x83abcd012", b"\x01\x81abcdx\x80\x81abcdy\x89\x80abcd\x88\x82abcd\x62\x8a", b"\x82\xfe\x00\x80abcd" + bytes(128)):
+        write(bytes([4]) + frames)
+    for path in glob.glob(os.path.join(tests, "FileFormatsTests/Data/*.wal")):
+        segment = open(path, "rb").read()
+        write(bytes([5]) + segment)
+        records = b""
+        at = 0
+        while at + 8 <= len(segment):
+            word = int.from_bytes(segment[at:at + 8], "little")
+            size = word & ((1 << 56) - 1)
+            if word == 0:
+                break
+            padding = (word >> 56) & 7 if word >> 63 else 0
+            kind, body = segment[at + 9], segment[at + 8:at + 8 + size]
+            content = body[body.rfind(b"\x1a", 0, 12) + 2:] if b"\x1a" in body[:12] else b""
+            records += bytes([kind, len(content) & 0xff]) + content[:255]
+            at += 8 + size + padding
+        write(bytes([6]) + records[:4000])
+    for path in glob.glob(os.path.join(tests, "FileFormatsTests/Data/*.snap")):
+        write(bytes([7]) + open(path, "rb").read()[:4000])
+    page = lambda number, flags, elements: (
+        number.to_bytes(8, "little") + flags.to_bytes(2, "little") + len(elements).to_bytes(2, "little") + bytes(4) + b"".join(elements))
+    pad = lambda content: content + bytes(512 - len(content))
+    meta = lambda number: pad(page(number, 4, []) + bytes(16) + (3).to_bytes(8, "little") + bytes(8) + b"\xff" * 8 + (4).to_bytes(8, "little"))
+    leaf = (0).to_bytes(4, "little") + (16).to_bytes(4, "little") + (3).to_bytes(4, "little") + (5).to_bytes(4, "little")
+    root_leaf = (1).to_bytes(4, "little") + (16).to_bytes(4, "little") + (3).to_bytes(4, "little") + (16).to_bytes(4, "little")
+    image = meta(0) + meta(1) + pad(page(2, 2, [leaf]) + b"keyvalue") + pad(
+        page(3, 2, [root_leaf]) + b"key" + (2).to_bytes(8, "little") + bytes(8))
+    for kind in (8, 9):
+        write(bytes([kind]) + image)
+
+
+if target == "peers":
+    peers()
+    sys.exit()
+
 namespaces = {"RaftPB": "raftpb", "WALPB": "walpb", "SnapPB": "snappb", "LeasePB": "leasepb", "MembershipPB": "membershippb", "HealthPB": "grpc.health.v1"}
 types = re.findall(r"^\s+([\w.]+)\.self,$", open(listing).read(), re.M)
 
@@ -13,10 +73,6 @@ def matches(swift, proto):
     parts = swift.split(".")
     return parts[-1] == name and (len(parts) == 1) == (package not in namespaces.values()) and (
         len(parts) == 1 or namespaces[parts[0]] == package)
-
-def write(content):
-    with open(os.path.join(corpus, hashlib.sha1(content).hexdigest()), "wb") as file:
-        file.write(content)
 
 for line in open(os.path.join(data, "messages.txt")):
     columns = line.rstrip("\n").split("\t")

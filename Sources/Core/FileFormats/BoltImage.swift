@@ -78,17 +78,22 @@ package struct BoltImage {
 
     private func walk(_ bucket: BoltBucket, _ visit: Visit) throws(BoltDamage) {
         var order = KeyOrder()
+        var pagesLeft = meta.highWater
         if let inline = bucket.inline {
             try elements(of: BoltPage(inline, id: 0), &order, upper: nil, visit)
         } else {
-            try walk(page: bucket.root, depth: 0, &order, lower: nil, upper: nil, visit)
+            try walk(page: bucket.root, depth: 0, &order, &pagesLeft, lower: nil, upper: nil, visit)
         }
     }
 
+    /// `pagesLeft`: no tree has more than the file. Empty leaves and branches that lead back to themselves would otherwise be
+    /// walked for ever.
     private func walk(
-        page id: UInt64, depth: Int, _ order: inout KeyOrder, lower: Bytes?, upper: Bytes?, _ visit: Visit
+        page id: UInt64, depth: Int, _ order: inout KeyOrder, _ pagesLeft: inout UInt64, lower: Bytes?, upper: Bytes?,
+        _ visit: Visit
     ) throws(BoltDamage) {
-        guard depth < 64 else { throw BoltDamage(page: id, "the tree has no end") }
+        guard depth < 64, pagesLeft > 0 else { throw BoltDamage(page: id, "the tree has no end") }
+        pagesLeft -= 1
         let page = try self.page(id)
         guard page.isBranch else { return try elements(of: page, &order, upper: upper, visit) }
         guard page.count > 0 else { throw BoltDamage(page: id, "a branch without children") }
@@ -104,7 +109,7 @@ package struct BoltImage {
         for (i, (key, child)) in keys.enumerated() {
             try order.require(atLeast: key, page: id)
             try walk(
-                page: child, depth: depth + 1, &order, lower: key, upper: i + 1 < keys.count ? keys[i + 1].0 : upper,
+                page: child, depth: depth + 1, &order, &pagesLeft, lower: key, upper: i + 1 < keys.count ? keys[i + 1].0 : upper,
                 visit)
         }
     }
