@@ -13,18 +13,18 @@ import Wire
 
 package enum RetryRules {
     /// Attempts of one call. With a deadline the time usually ends first.
-    static let attemptsMax = 100
+    package static let attemptsMax = 100
     /// A server that refuses every token must not be asked for ever.
     static let authenticationsMax = 2
 
-    enum Decision: Equatable {
+    package enum Decision: Equatable {
         case fail
         /// Elsewhere if possible.
         case again
         case authenticate
     }
 
-    static func decide(_ result: CallResult, isSafe: Bool, hasCredentials: Bool) -> Decision {
+    package static func decide(_ result: CallResult, isSafe: Bool, hasCredentials: Bool) -> Decision {
         if result.isLocal { return .fail }
         if hasCredentials && meansNewToken(result.status) { return .authenticate }
         guard meansElsewhere(result.status) else { return .fail }
@@ -45,7 +45,7 @@ package enum RetryRules {
     }
 
     /// The first attempts go to other endpoints at once; then there are pauses of 25 ms to a second, jittered by a tenth.
-    static func pause(beforeAttempt attempt: Int, endpoints: Int) -> Duration {
+    package static func pause(beforeAttempt attempt: Int, endpoints: Int) -> Duration {
         let rounds = attempt - 1 - max(endpoints, 1)
         guard rounds >= 0 else { return .zero }
         let milliseconds = min(25.0 * Double(1 << min(rounds, 6)), 1000)

@@ -31,6 +31,7 @@ package enum ServerProgram {
             for notice in notices { logger.log(notice.level, notice.message, list: notice.fields) }
             return 1
         case .other("gateway", let words): return GatewayCommand.run(["gateway"] + words, calledAs: program)
+        case .other("grpc-proxy", let words): return GRPCProxyCommand.run(["grpc-proxy"] + words, calledAs: program)
         case .other(let name, _):
             complain(
                 "covey: \"\(name)\" is not part of this server; let clients connect to the members, "

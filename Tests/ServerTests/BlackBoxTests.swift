@@ -52,6 +52,12 @@ struct BlackBoxTests {
         try run("discovery.py", ["--server", Self.server, "--real", real])
     }
 
+    @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
+    func `the gRPC proxy answers like a real one, with members of both kinds behind it`() throws {
+        let real = try #require(RealTools.etcd35, "run: make deps")
+        try run("grpcproxy.py", ["--server", Self.server, "--real", real])
+    }
+
     @Test(.enabled(if: RealTools.required(RealTools.python)))
     func `the gateway speaks through WebSockets, and what breaks their protocol breaks nothing else`() throws {
         try run("websocket.py", ["--server", Self.server, "--seed", RealTools.seed])

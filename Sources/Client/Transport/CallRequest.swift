@@ -1,28 +1,33 @@
-// One attempt of a call, as the tasks hand it to the loop, and what comes back.
+// One attempt of a call, as tasks hand it to the loop (or a proxy that shares the loop does), and what comes back.
 
 import GRPC
 import Linux
 
-struct CallRequest: Sendable {
-    var path: String
+package struct CallRequest: Sendable {
+    package var path: String
     /// Framed; the call's only one. Nil: messages follow.
-    var message: [UInt8]?
-    var metadata: [(name: String, value: [UInt8])] = []
-    var deadline = Deadline.never
+    package var message: [UInt8]?
+    package var metadata: [(name: String, value: [UInt8])] = []
+    package var deadline = Deadline.never
     /// Only this endpoint will do, one of the cluster's or not.
     var endpoint: String?
     /// The link whose failure is the reason for this attempt: another one is better.
-    var avoiding: Int?
+    package var avoiding: Int?
+
+    package init(path: String, message: [UInt8]? = nil) {
+        self.path = path
+        self.message = message
+    }
 }
 
-struct CallResult: Sendable {
-    var status: GRPCStatus
+package struct CallResult: Sendable {
+    package var status: GRPCStatus
     /// The server has certainly not begun with it.
     var notProcessed = false
     /// Cancelled, out of time or without a connection: found on this side.
     var isLocal = false
     /// The link that was used.
-    var link: Int?
+    package var link: Int?
     var endpoint = ""
     var detail = ""
 
@@ -32,6 +37,8 @@ struct CallResult: Sendable {
 /// A point on the monotonic clock.
 package struct Deadline: Hashable, Comparable, Sendable {
     let nanoseconds: UInt64
+
+    package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
     package static let never = Deadline(nanoseconds: .max)
 
@@ -55,7 +62,7 @@ package struct Deadline: Hashable, Comparable, Sendable {
 
 extension Duration {
     /// Negative ones count as none, endless ones as 292 years.
-    var nanoseconds: UInt64 {
+    package var nanoseconds: UInt64 {
         let (seconds, attoseconds) = components
         if seconds < 0 || attoseconds < 0 { return 0 }
         if seconds > Int64.max / 1_000_000_000 - 1 { return UInt64(Int64.max) }

@@ -9,13 +9,13 @@ import GRPC
 import Linux
 import TLSEngine
 
-final class ConnectionPool {
+package final class ConnectionPool {
     /// More calls than this waiting for a connection are refused.
     static let waitingMax = 65536
     /// Deadlines are met within this time.
     private static let sweepGrain: UInt64 = 5_000_000
 
-    let loop: EventLoop
+    package let loop: EventLoop
     let dialler: GRPCDialler
     let configuration: ClientConfiguration
     /// Made when the first endpoint needs it, or before, when files were named: OpenSSL is slow to begin.
@@ -32,7 +32,7 @@ final class ConnectionPool {
     private var sweepAt = UInt64.max
     private var isClosed = false
 
-    init(loop: EventLoop, _ configuration: ClientConfiguration, tls: TLSContext?) {
+    package init(loop: EventLoop, _ configuration: ClientConfiguration, tls: TLSContext?) {
         self.loop = loop
         self.configuration = configuration
         madeTLS = tls
@@ -41,6 +41,8 @@ final class ConnectionPool {
         random = SeededRandom(seed: configuration.seed ?? system.next())
         setEndpoints(configuration.endpoints)
     }
+
+    package var endpointCount: Int { links.count }
 
     var checksHealth: Bool { configuration.checksHealth && links.count > 1 }
 
@@ -85,7 +87,7 @@ final class ConnectionPool {
 
     // MARK: Calls
 
-    func submit(_ id: UInt64, _ request: CallRequest, _ sink: any CallSink) {
+    package func submit(_ id: UInt64, _ request: CallRequest, _ sink: any CallSink) {
         let call = PendingCall(id: id, request, sink: sink, pool: self)
         calls[id] = call
         guard waiting.count < Self.waitingMax else {
@@ -95,9 +97,9 @@ final class ConnectionPool {
         place(call)
     }
 
-    func call(_ id: UInt64) -> PendingCall? { calls[id] }
+    package func call(_ id: UInt64) -> PendingCall? { calls[id] }
 
-    func cancel(_ id: UInt64) { calls[id]?.end(EtcdError.contextCanceled, detail: "") }
+    package func cancel(_ id: UInt64) { calls[id]?.end(EtcdError.contextCanceled, detail: "") }
 
     func forget(_ call: PendingCall) { calls[call.id] = nil }
 
@@ -180,7 +182,7 @@ final class ConnectionPool {
 
     // MARK: The end
 
-    func close() {
+    package func close() {
         guard !isClosed else { return }
         isClosed = true
         for call in Array(calls.values) { call.end(ClientError.closed.status, detail: "") }

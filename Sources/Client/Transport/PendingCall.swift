@@ -5,14 +5,14 @@ import GRPC
 import Linux
 
 /// Where the results of a call go; called on the loop.
-protocol CallSink: AnyObject {
+package protocol CallSink: AnyObject {
     func message(_ bytes: RawSpan, of call: PendingCall)
     /// Bytes that wait to be sent, now that they are fewer.
     func sendQueue(_ bytes: Int)
     func ended(_ result: CallResult)
 }
 
-final class PendingCall: GRPCCallReceiver {
+package final class PendingCall: GRPCCallReceiver {
     let id: UInt64
     let request: CallRequest
     let submitted: UInt64
@@ -56,17 +56,17 @@ final class PendingCall: GRPCCallReceiver {
     // MARK: What the client's side does
 
     /// Bytes that wait then.
-    func send(_ framed: [UInt8]) -> Int {
+    @discardableResult package func send(_ framed: [UInt8]) -> Int {
         if let call { return call.send(framed: framed) }
         outbox.append(framed)
         return outbox.reduce(0) { $0 + $1.count }
     }
 
-    func finishSending() {
+    package func finishSending() {
         if let call { call.finishSending() } else { outboxEnds = true }
     }
 
-    func setPaused(_ pause: Bool) { call?.setPaused(pause) }
+    package func setPaused(_ pause: Bool) { call?.setPaused(pause) }
 
     /// The attempt ends here, for a reason of our own.
     func end(_ status: GRPCStatus, detail: String) {
@@ -76,11 +76,11 @@ final class PendingCall: GRPCCallReceiver {
 
     // MARK: What the connection tells
 
-    func message(_ bytes: RawSpan) { sink.message(bytes, of: self) }
+    package func message(_ bytes: RawSpan) { sink.message(bytes, of: self) }
 
-    func writable() { sink.sendQueue(0) }
+    package func writable() { sink.sendQueue(0) }
 
-    func ended(_ outcome: GRPCCallOutcome) {
+    package func ended(_ outcome: GRPCCallOutcome) {
         conclude(CallResult(status: outcome.status, notProcessed: outcome.notProcessed))
     }
 

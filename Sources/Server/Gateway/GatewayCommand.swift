@@ -14,15 +14,12 @@ enum GatewayCommand {
         "start", "", "start the gateway",
         options: [
             Option("listen-addr", default: "127.0.0.1:23790", "listen address"),
-            Option("discovery-srv", .text, "DNS domain used to bootstrap initial cluster"),
-            Option("discovery-srv-name", .text, "service name to query when using DNS discovery"),
-            Option("insecure-discovery", .bool, default: "false", "accept insecure SRV records"),
             Option(
                 "trusted-ca-file", .text,
                 "path to the client server TLS CA file for verifying the discovered endpoints when discovery-srv is provided."),
             Option("endpoints", .list, default: "127.0.0.1:2379", "comma separated etcd cluster endpoints"),
             Option("retry-delay", .duration, default: "1m0s", "duration of delay before retrying failed endpoints"),
-        ])
+        ] + ServiceEndpoints.options)
 
     private static func root(_ program: String) -> Command {
         var root = Command(program, "", "", commands: [Command("gateway", "", "gateway related command", commands: [start])])
@@ -100,28 +97,13 @@ enum GatewayCommand {
 
     private struct Refusal: Error, CustomStringConvertible { var description: String }
 
-    private static func targets(_ values: OptionValues) throws(Refusal) -> [TCPProxy.Target] {
-        let domain = values.text("discovery-srv")
-        guard !domain.isEmpty else {
-            return values.list("endpoints").map { text in
-                let bare = ["http://", "https://"].first { text.hasPrefix($0) }.map { String(text.dropFirst($0.count)) } ?? text
-                return TCPProxy.Target(name: bare, priority: 0, weight: 0)
-            }
+    private static func targets(_ values: OptionValues) throws(ServiceEndpoints.NotFound) -> [TCPProxy.Target] {
+        if let found = try ServiceEndpoints.find(values) {
+            return found.map { TCPProxy.Target(name: $0.address, priority: $0.priority, weight: $0.weight) }
         }
-        let suffix = values.text("discovery-srv-name").isEmpty ? "" : "-" + values.text("discovery-srv-name")
-        var found: [TCPProxy.Target] = []
-        for service in ["etcd-client-ssl", "etcd-client"] where service == "etcd-client-ssl" || values.bool("insecure-discovery") {
-            guard let answer = try? ServiceLookup.query("_\(service)\(suffix)._tcp.\(domain)", type: ServiceLookup.serviceType)
-            else { continue }
-            found += ServiceAnswer.records(answer).map {
-                TCPProxy.Target(name: HostPort.join($0.host, "\($0.port)"), priority: $0.priority, weight: $0.weight)
-            }
+        return values.list("endpoints").map { text in
+            let bare = ["http://", "https://"].first { text.hasPrefix($0) }.map { String(text.dropFirst($0.count)) } ?? text
+            return TCPProxy.Target(name: bare, priority: 0, weight: 0)
         }
-        if found.isEmpty {
-            throw Refusal(
-                description: "no SRV records of \(domain) for clients"
-                    + (values.bool("insecure-discovery") ? "" : "; those of cleartext services count only with --insecure-discovery"))
-        }
-        return found
     }
 }
