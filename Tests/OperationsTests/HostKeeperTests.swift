@@ -2,6 +2,7 @@ import GRPC
 import Glibc
 import Inventory
 import PKI
+import Rendering
 import TestSupport
 import Testing
 import Wire
@@ -12,6 +13,9 @@ import Wire
 final class RememberingBackend: ServiceBackend {
     var name = "processes"
     var reloads = 0
+    /// Files of units are newer than what it has read; a reload that does not help leaves it so.
+    var isStale = false
+    var reloadHelps = true
     var active = "inactive"
     /// Of the server that runs; 0: none.
     var process: Int32 = 0
@@ -20,7 +24,12 @@ final class RememberingBackend: ServiceBackend {
     func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState {
         AgentPB.UnitState(active: process > 0 ? "active" : active, mainProcess: process)
     }
-    func reload() throws(BackendError) { reloads += 1 }
+    func needsReload(_ cluster: String) throws(BackendError) -> Bool { isStale }
+    func reload() throws(BackendError) {
+        reloads += 1
+        told.append("reload")
+        if reloadHelps { isStale = false }
+    }
     func start(_ cluster: String) throws(BackendError) { told.append("start") }
     func stop(_ cluster: String) throws(BackendError) { told.append("stop") }
     func restart(_ cluster: String) throws(BackendError) { told.append("restart") }
@@ -157,6 +166,66 @@ final class RememberingBackend: ServiceBackend {
         _ = try write(ledger)
         try render()
         #expect(backend.reloads == 1, "only the server's own file says that the cluster is there")
+    }
+
+    @Test func `an agent that was killed before systemd read a unit has it read before anything is started`() throws {
+        backend.name = "systemd"
+        _ = try claim("a", 1)
+        func render() throws {
+            _ = try keeper.render(AgentPB.RenderRequest(header: header("a", 1), inventory: Self.text, host: "kv1"))
+        }
+        _ = try write(Ledger.pending(inventory, token: "main-1"))
+        try render()
+        backend.told = []
+        // The files are there, systemd has not read them.
+        backend.isStale = true
+        try render()
+        #expect(backend.told == ["reload"], "although no file has changed")
+        backend.isStale = true
+        _ = try control([.start])
+        backend.isStale = true
+        _ = try control([.restart])
+        _ = try control([.restart])
+        #expect(backend.told == ["reload", "reload", "start", "reload", "restart", "restart"])
+    }
+
+    @Test func `units are read again at a look around, and not again and again when that does not help`() throws {
+        keeper.haveUnitsRead("main")
+        #expect(backend.reloads == 0)
+        backend.isStale = true
+        keeper.haveUnitsRead("main")
+        #expect(backend.reloads == 1 && !backend.isStale)
+        backend.isStale = true
+        backend.reloadHelps = false
+        for _ in 0..<3 { keeper.haveUnitsRead("main") }
+        #expect(backend.reloads == 2)
+        backend.isStale = false
+        keeper.haveUnitsRead("main")
+        backend.isStale = true
+        for _ in 0..<3 { keeper.haveUnitsRead("main") }
+        #expect(backend.reloads == 3, "once each time it was in order before")
+    }
+
+    @Test func `what runs with other settings is known also when the agent dies before it says so`() throws {
+        backend.name = "systemd"
+        _ = try claim("a", 1)
+        func render(_ text: String) throws {
+            _ = try keeper.render(AgentPB.RenderRequest(header: header("a", 1), inventory: text, host: "kv1"))
+        }
+        _ = try write(Ledger.pending(inventory, token: "main-1"))
+        try render(Self.text)
+        backend.process = 4711
+        let changed = Self.text + "  storage: {quota: 1GiB}\n"
+        let file = try InventoryFile.parse(Array(changed.utf8), "test").inventory
+        // Noted and not written.
+        let me = try #require(file.hosts.first)
+        let files = HostFiles.all(file, me, MemberIdentity(state: .new, token: "main-1", members: []))
+        try keeper.noteSettings("main", files.map { RenderedFile(path: folder + $0.path, text: $0.text) })
+        #expect(try keeper.observe("main").needsRestart)
+        try render(changed)
+        #expect(try keeper.observe("main").needsRestart)
+        backend.process = 4712
+        #expect(try !keeper.observe("main").needsRestart, "another process has read them")
     }
 
     @Test func `the ledger alone says that a member makes a cluster`() throws {

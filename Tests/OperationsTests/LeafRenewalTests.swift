@@ -31,6 +31,7 @@ import Wire
     private final class Idle: ServiceBackend {
         let name = "processes"
         func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState { AgentPB.UnitState(active: "active") }
+        func needsReload(_ cluster: String) throws(BackendError) -> Bool { false }
         func reload() throws(BackendError) {}
         func start(_ cluster: String) throws(BackendError) {}
         func stop(_ cluster: String) throws(BackendError) {}

@@ -183,7 +183,8 @@ final class AgentProgram {
         let mailbox = loop.mailbox
         service.onHost { keeper in
             let members = keeper.clusters.map { name in
-                Seen(
+                keeper.haveUnitsRead(name)
+                return Seen(
                     cluster: name,
                     port: keeper.storedInventory(name)?.hosts.first { $0.name == keeper.host.name }?.metricsPort,
                     unit: (try? keeper.backend.state(name)) ?? AgentPB.UnitState(active: "unknown"),

@@ -243,13 +243,16 @@ extension HostKeeper {
             var files = [RenderedFile(path: folders.inventory(header.cluster), text: request.inventory)]
             if ledger.members.contains(where: { $0.name == host.name }) { files += rendered(inventory, me, identity) }
             let ofServer = Array(files.dropFirst())
-            let before = settings(ofServer)
+            // First: whoever looks again after a crash finds files that say nothing of what runs.
+            try noteSettings(header.cluster, ofServer)
             for file in files where try put(file) { changed.append(file.path) }
-            try noteSettings(header.cluster, ofServer, before: before)
+            crashPoint("render/written")
             try makeOwnFolders(inventory)
             // Generators and all units again: much work for a host, and the list of members is none of systemd's business.
-            if changed.contains(where: { $0.hasPrefix(folders.root + Self.unitFolder) }) {
-                try perform { () throws(BackendError) in try backend.reload() }
+            let isOfUnits = changed.contains { $0.hasPrefix(folders.root + Self.unitFolder) }
+            try perform { () throws(BackendError) in
+                let isStale = try backend.needsReload(header.cluster)
+                if isOfUnits || isStale { try backend.reload() }
             }
             return (
                 !changed.isEmpty,
@@ -337,6 +340,7 @@ extension HostKeeper {
             try guardIdentity(cluster)
             try guardProgram(cluster)
             try perform { () throws(BackendError) in
+                if try backend.needsReload(cluster) { try backend.reload() }
                 if verb == .start { try backend.start(cluster) } else { try backend.restart(cluster) }
             }
             try noteStarted(cluster)

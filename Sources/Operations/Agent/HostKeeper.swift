@@ -29,6 +29,8 @@ final class HostKeeper {
     /// By cluster: attempts of the agent to renew certificates, and whose turn it is to have them issued here.
     var renewals: [String: RenewalState] = [:]
     var turns: [String: RenewalTurns] = [:]
+    /// Clusters whose units are still not what is on the disk although systemd was asked to read them again.
+    var reloadedInVain: Set<String> = []
     /// Of the agent's own certificate.
     var identityRenewal = RenewalState()
     /// A handshake with the agent's own port, which another thread serves.
@@ -357,6 +359,7 @@ enum MessageID {
     static let identityGuard = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a12"
     static let agentReady = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a13"
     static let healthChanged = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a14"
+    static let unitsRead = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a15"
     static let inventoryFileRefused = "5e1d70c94b3a4d1f8c26a0f7e9b31c01"
     static let convergenceNews = "5e1d70c94b3a4d1f8c26a0f7e9b31c02"
     static let convergenceNeedsOperator = "5e1d70c94b3a4d1f8c26a0f7e9b31c03"

@@ -80,6 +80,7 @@ final class ProcessBackend: ServiceBackend {
         return state
     }
 
+    func needsReload(_ cluster: String) throws(BackendError) -> Bool { false }
     func reload() throws(BackendError) {}
 
     func start(_ cluster: String) throws(BackendError) {

@@ -10,6 +10,8 @@ protocol ServiceBackend: AnyObject {
     /// `systemd` or `processes`.
     var name: String { get }
     func state(_ cluster: String) throws(BackendError) -> AgentPB.UnitState
+    /// Whether files of the unit are newer than what the supervisor has read: whoever wrote them was killed before it could say so.
+    func needsReload(_ cluster: String) throws(BackendError) -> Bool
     /// The unit's files have changed.
     func reload() throws(BackendError)
     /// Ordered; the state tells how it goes.
@@ -52,6 +54,10 @@ final class SystemdBackend: ServiceBackend {
             mainProcess: status.mainProcess,
             restarts: status.restarts, exitStatus: status.exitStatus, isEnabled: status.isEnabled,
             isMasked: status.isMasked)
+    }
+
+    func needsReload(_ cluster: String) throws(BackendError) -> Bool {
+        try ask { bus throws(BusError) in try bus.needsReload(unit(cluster)) }
     }
 
     func reload() throws(BackendError) { try ask { bus throws(BusError) in try bus.reload() } }

@@ -6,6 +6,7 @@ import GRPC
 import Glibc
 import PKI
 import Rendering
+import Systemd
 import Wire
 
 extension HostKeeper {
@@ -20,7 +21,7 @@ extension HostKeeper {
     private func mark(_ process: Int32) -> String { "\(boot) \(process)" }
 
     /// Of the files of a member as they are on disk, what a running server would have to know. Nil when there are none.
-    func settings(_ files: [RenderedFile]) -> [String]? {
+    private func settings(_ files: [RenderedFile]) -> [String]? {
         var lines: [String] = []
         var isThere = false
         for file in files {
@@ -36,9 +37,9 @@ extension HostKeeper {
         text.split(separator: "\n").filter { !$0.hasPrefix("#") && !$0.hasPrefix("initial-cluster") }.map(String.init)
     }
 
-    /// After the files were written: `before` is what they said.
-    func noteSettings(_ cluster: String, _ files: [RenderedFile], before: [String]?) throws(GRPCStatus) {
-        guard let before, settings(files) != before else { return }
+    /// Before the files are written. One that is killed in between costs a restart too many, and never one too few.
+    func noteSettings(_ cluster: String, _ files: [RenderedFile]) throws(GRPCStatus) {
+        guard let there = settings(files), there != files.flatMap({ Self.settings($0.text) }) else { return }
         let state = try perform { () throws(BackendError) in try backend.state(cluster) }
         guard state.mainProcess > 0 else { return }
         try perform { () throws(PKIError) in
@@ -52,5 +53,27 @@ extension HostKeeper {
         // Another process runs, or will: it reads what is there.
         unsafe unlink(note(cluster))
         return false
+    }
+
+    /// From time to time: an agent that was killed between writing a unit's file and systemd's reading it left the old unit there.
+    /// What that does not help is not repeated until it was in order.
+    func haveUnitsRead(_ cluster: String) {
+        do throws(BackendError) {
+            guard try backend.needsReload(cluster) else {
+                reloadedInVain.remove(cluster)
+                return
+            }
+            guard !reloadedInVain.contains(cluster) else { return }
+            try backend.reload()
+            if try backend.needsReload(cluster) { reloadedInVain.insert(cluster) }
+            let text = "\(cluster): files of its unit were newer than what \(backend.name) had read; it has read them now"
+            Output.withoutJournal("covey agent: \(text)\n")
+            JournalRecord.send(
+                text, id: MessageID.unitsRead, priority: 5,
+                fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", host.name)])
+        } catch {
+            // Looked at again before anything is started, where it matters and is told.
+            Output.error("covey agent: \(cluster): \(error)\n")
+        }
     }
 }

@@ -114,6 +114,11 @@ package struct UnitStatus: Equatable, Sendable {
         return status
     }
 
+    /// Whether files of the unit have changed since systemd read them. Until it reads them again, a start is one of the old unit.
+    package func needsReload(_ unit: String) throws(BusError) -> Bool {
+        try number(try path(of: unit), "org.freedesktop.systemd1.Unit", "NeedDaemonReload", "b") != 0
+    }
+
     private func path(of unit: String) throws(BusError) -> String {
         var error = unsafe sd_bus_error()
         defer { unsafe sd_bus_error_free(&error) }

@@ -44,6 +44,16 @@ extension JournalMessage {
                 The whole cluster: covey status; what to do about it: covey doctor
                 """),
         JournalMessage(
+            id: "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a15", text: "agent: units read",
+            subject: "systemd was asked to read the units of cluster @COVEY_CLUSTER@ again",
+            explanation: """
+                A file of the member's unit on @COVEY_MEMBER@ was newer than what systemd had read: an agent was ended between
+                writing the file and telling systemd, or somebody changed the unit by hand. The member's next start is one of the
+                unit as it is on the disk.
+
+                Nothing needs to be done. What the unit is now: systemctl cat covey-server@CLUSTER
+                """),
+        JournalMessage(
             id: "5e1d70c94b3a4d1f8c26a0f7e9b31c01", text: "agent: inventory file refused",
             subject: "The inventory file on @COVEY_MEMBER@ cannot be used",
             explanation: """

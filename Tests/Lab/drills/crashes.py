@@ -15,6 +15,8 @@ drill = FLEET.drill
 SPARE_STEPS = ["keys", "certificates", "ledger", "render", "unmask+enable+start"]
 KEPT_STEPS = ["ledger", "render"]
 EVERY = [("spare", f"{step}/{when}") for step in SPARE_STEPS for when in ("intent", "acted")]
+# The unit's file is there, and systemd has not read it.
+EVERY += [("spare", "render/written")]
 EVERY += [("kept", f"{step}/{when}") for step in KEPT_STEPS for when in ("intent", "acted")]
 # One where the agent is asked again, one where the operation stops, one on a host that has a member.
 SOME = [("spare", "certificates/acted"), ("spare", "unmask+enable+start/intent"), ("kept", "ledger/acted")]

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 
@@ -145,22 +146,37 @@ def a_member_is_wanted_while_one_is_down(stage):
 
 @drill(always=False)
 def a_setting_is_changed(stage):
-    """`apply` restarts those for whom it matters, one by one, the leader last; what is set back is another change."""
+    """`apply` restarts those for whom it matters, one by one, the leader last; what is set back is another change. An agent is killed
+    after it wrote the unit's file and before systemd read it: its member is started with what the file says all the same."""
     fleet, begun = stage.cluster, time.monotonic()
+    files, victim = 34567, fleet.followers()[0]
     right = fleet.inventory.read_text()
     before = {host.name: host.property(UNIT, "MainPID") for host in fleet.hosts}
     try:
-        fleet.inventory.write_text(right.replace("quota: 256MiB", "quota: 300MiB"))
-        fleet.operate("apply", "--soak", "1s")
+        fleet.inventory.write_text(
+            right.replace("quota: 256MiB", "quota: 300MiB").replace("  hosts:", f"  limits: {{openFiles: {files}}}\n  hosts:"))
+        fleet.agent_dies_at(victim, "render/written")
+        _, how = fleet.carried_out("apply", "--soak", "1s")
+        fleet.died(victim)
         for host in fleet.hosts:
             text = host.text("cat", f"/etc/covey/{NAME}/server.yaml")
             expect(str(300 << 20) in text, f"{host.name} has another quota:\n{text}")
             expect(host.property(UNIT, "MainPID") != before[host.name], f"the member of {host.name} was not restarted")
+            expect(host.property(UNIT, "NeedDaemonReload") == "no", f"systemd on {host.name} has not read the unit's file")
+            limits = host.text("cat", f"/proc/{host.property(UNIT, 'MainPID')}/limits")
+            expect(re.search(rf"Max open files +{files} ", limits), f"{host.name} runs as the old unit says:\n{limits}")
         expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
     finally:
         fleet.inventory.write_text(right)
-    fleet.operate("apply", "--soak", "1s")
-    return quietest(stage, begun)
+    # The same on a host that does nothing after it: nobody asks, and the agent sees it when it looks around.
+    fleet.agent_dies_at(victim, "render/written")
+    asked = fleet.begin("apply", "--soak", "1s")
+    fleet.died(victim)
+    fleet.agent_is_up(victim)
+    until(lambda: victim.property(UNIT, "NeedDaemonReload") == "no", 30, f"systemd on {victim.name} does not read the unit's file")
+    if "STOPPED" in asked.end((0, 4)):
+        fleet.operate("op", "resume", "--soak", "1s")
+    return f"{how}; {quietest(stage, begun)}"
 
 
 @drill()
