@@ -120,7 +120,7 @@ import Testing
         // What has no way back waits for an operator, who is told what to type.
         for host in Self.names {
             let two = hosts.text(3, quota: "96MiB").replacing("n3: {", with: "n3: {role: spare, ")
-            try hosts.place(two + "  policy: {evenVoters: true}\n", on: host)
+            try hosts.place(two.replacing("quietTime: 1s", with: "quietTime: 1s, evenVoters: true"), on: host)
         }
         #expect(
             hosts.tells("n1", "waiting for an operator: it takes n3 out, and there is no way back from that: covey apply"),

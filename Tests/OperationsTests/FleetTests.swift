@@ -23,9 +23,10 @@ import Testing
         init(_ settings: String = "", server: String = "") throws {
             // Addresses of this test alone: all agents listen on the same port.
             let net = "127.\(Int.random(in: 60..<250)).\(Int.random(in: 1..<250))"
-            // Test machines have slow disks and little room.
+            // Test machines have slow disks, little room, and not the time to wait for quiet.
             var text =
                 "metadata: {name: main}\nspec:\n  supervisor: processes\n  storage: {maxFsyncP99: 1s, quota: 64MiB}\n"
+                + "  policy: {quietTime: 1s}\n"
                 + (server.isEmpty ? "" : "  server: \(server)\n") + "  hosts:\n"
             for (i, name) in hosts.enumerated() {
                 let role = i == 3 ? ", role: spare" : ""

@@ -47,6 +47,35 @@ import Testing
         #expect(quorum()?.passes == true, "whoever is not healthy has no say")
     }
 
+    @Test func `half a minute without an election is waited for, but by who goes on`() throws {
+        var facts = Self.facts()
+        func wait(resuming: Bool = false) throws -> Int64? { try context(resuming: resuming).secondsUntilQuiet(facts) }
+        #expect(try wait() == nil, "none was seen")
+        for (age, left) in [(0, 30), (12, 18), (29, 1)] as [(Int64, Int64)] {
+            facts.sinceElection = age
+            #expect(try wait() == left)
+            let verdict = try context().verdicts(facts).first { $0.gate == .quorum }
+            #expect(verdict?.passes == false)
+            #expect(verdict?.evidence.contains("an election \(age) s ago") == true, "\(verdict?.evidence ?? "")")
+            #expect(try wait(resuming: true) == nil)
+            #expect(try context(resuming: true).verdicts(facts).first { $0.gate == .quorum }?.passes == true)
+        }
+        facts.sinceElection = 30
+        #expect(try wait() == nil)
+    }
+
+    @Test func `one host that is wrong about a name is not told a hundred times`() throws {
+        var facts = Self.facts()
+        facts.ways = .init(tried: 40, closed: (1...9).map { "kv\($0) does not reach kv4 port 2378: refused" })
+        let verdict = try #require(try context().verdicts(facts).first { $0.gate == .certificates })
+        #expect(!verdict.passes)
+        #expect(verdict.evidence.hasSuffix("kv6 does not reach kv4 port 2378: refused; and 3 more"), "\(verdict.evidence)")
+        #expect(verdict.next.hasSuffix("covey preflight"))
+        facts.ways.closed = []
+        let good = try #require(try context().verdicts(facts).first { $0.gate == .certificates })
+        #expect(good.passes && good.evidence == "good for 30 d or more, 40 ways between hosts are open")
+    }
+
     @Test func `a gate nothing can judge is told as such, and nobody can answer for it`() throws {
         let report = GateReport(verdicts: try context().verdicts(Self.facts()), overrides: Overrides())
         let line = report.text.split(separator: "\n").first { $0.hasPrefix("BACKUP") }
@@ -103,6 +132,10 @@ import Testing
         Case(.certificates, "the peer certificate of kv2 is good for 6 d more") { $0.voters["kv2"]?.certificates?["peer"] = 6 * 86_400 },
         Case(.certificates, "the server certificate of kv1 has expired") { $0.voters["kv1"]?.certificates?["server"] = 0 },
         Case(.certificates, "kv3 shows clients another certificate") { $0.voters["kv3"]?.showsItsCertificate = false },
+        Case(.certificates, "kv3 does not reach kv2 port 2378: refused") {
+            $0.ways = .init(tried: 12, closed: ["kv3 does not reach kv2 port 2378: refused"])
+        },
+        Case(.quorum, "quiet for 18 s more") { $0.sinceElection = 12 },
         Case(.clock, "the clock of kv4 differs by 501 ms") { $0.hosts["kv4"]?.clockOffset = 501_000_000 },
         Case(.version, "agents of different versions: kv1 1.0") { $0.hosts["kv4"]?.agentVersion = "1.1" },
         Case(.version, "servers of different versions") { $0.voters["kv2"]?.version = "3.4.23" },

@@ -125,6 +125,9 @@ package struct Inventory: Sendable, Equatable {
     package var logLevel: String
     package var logFormat: String
     package var minimumTolerance: Int
+    /// Nanoseconds without an election that no operation asked for, before members change.
+    package var quietTime: Int64
+    package var movesLeaderOffSlowDisk: Bool
 
     /// Everything, with defaults and places: for the explanation of a key.
     package let resolved: Resolved
@@ -214,6 +217,8 @@ extension Inventory {
         logLevel = spec.text("log.level")
         logFormat = spec.text("log.format")
         minimumTolerance = Int(spec.integer("policy.minTolerance"))
+        quietTime = spec.integer("policy.quietTime")
+        movesLeaderOffSlowDisk = spec.flag("policy.leaderOffSlowDisk")
         self.resolved = resolved
         digest = Canonical.digest(resolved)
     }

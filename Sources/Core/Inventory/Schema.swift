@@ -267,6 +267,12 @@ package enum Schema {
             "minTolerance", .integer(0...3), default: "1",
             "Voters that may fail before the cluster is called degraded; a single voter has none to lose."),
         Setting(
+            "quietTime", .duration(0...600 * GoDuration.second), default: "30s",
+            "Members change when no leader was elected for so long, but by an operation; commands wait for it."),
+        Setting(
+            "leaderOffSlowDisk", .flag, default: "true",
+            "A leader whose disk takes two and a half times storage.maxFsyncP99 hands over to a voter whose disk does not."),
+        Setting(
             "autoReplace", .choice(["off"]), default: "off", pending: true, "Replace a dead member without asking."),
         Setting("finalize", .choice(["manual"]), default: "manual", pending: true, "When an upgrade becomes final."),
     ]

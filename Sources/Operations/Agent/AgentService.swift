@@ -18,6 +18,8 @@ final class AgentService: @unchecked Sendable {
     var health: [String: String] = [:]
     /// Of each cluster's member, as its metrics say; on the loop.
     var syncs: [String: SyncTimes] = [:]
+    /// Of each cluster, as its members say; on the loop.
+    var elections: [String: ElectionWatch] = [:]
 
     init(_ loop: EventLoop, _ keeper: HostKeeper) {
         self.loop = loop
@@ -58,10 +60,12 @@ final class AgentService: @unchecked Sendable {
             guard let request = admit(context, message, AgentPB.ObserveRequest.self, forAgents: true) else { return }
             let health = health[request.cluster] ?? ""
             let slowest = syncs[request.cluster]?.slowest(at: loop.now) ?? 0
+            let elections = elections[request.cluster]?.told(at: loop.now)
             run(context) { keeper throws(GRPCStatus) in
                 var seen = try keeper.observe(request.cluster)
                 seen.health = health
                 seen.syncTime = slowest
+                seen.elections = elections
                 return seen
             }
         }

@@ -16,7 +16,10 @@ extension Fleet {
         var ledger =
             existing ?? Ledger.pending(inventory, token: "\(cluster)-\(Hexadecimal.encode(SecureRandom.bytes(8)))")
         try await compareHosts(names)
+        let hosts = inventory.voters
         if ledger.state == .pending {
+            // An operation that is gone on with has members that run.
+            if existing == nil { try refuse(await ways(members: [], coming: hosts), held, code: 3) }
             // First of all: a program that is refused leaves everything as it was.
             try await progress.run("program", "a version slot on each host") { () async throws(FleetFailure) in
                 try await self.stage(held, names)
@@ -42,8 +45,9 @@ extension Fleet {
         let written = try await firstWrite(names, ledger.token)
         events.tell("first write acknowledged by a quorum \(EventLines.seconds(written - startedAt)) after apply began")
         let proven = try await prove(ledger, names)
+        try refuse(await ways(members: hosts, coming: []), held, code: 4)
         try await progress.run(
-            "prove", "cluster \(proven.clusterID): same members by all, canaries through each, hashes equal"
+            "prove", "cluster \(proven.clusterID): same members by all, canaries through each, hashes equal, every host lets every other in"
         ) {}
         ledger.activate(proven, at: Int64(Clock.wall() / 1_000_000_000))
         for index in ledger.members.indices { ledger.members[index].wasStarted = true }

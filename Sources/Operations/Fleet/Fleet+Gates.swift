@@ -13,9 +13,16 @@ extension Fleet {
     func pass(_ context: GateContext, _ overrides: Overrides, _ view: View, isSecondLook: Bool = false)
         async throws(FleetFailure) -> GateReport
     {
-        let facts = await gateFacts(context, view, measuringDisks: !isSecondLook)
         var context = context
         if isSecondLook { context.gates.removeAll { $0 == .disk } }
+        var facts = await gateFacts(context, view, isSecondLook: isSecondLook)
+        if let seconds = context.secondsUntilQuiet(facts), !overrides.gates.contains(Gate.quorum.rawValue) {
+            events.tell(
+                "there was an election \(facts.sinceElection ?? 0) s ago that no operation asked for; waits \(seconds) s for the "
+                    + "cluster to be quiet (policy.quietTime)")
+            try await rest(.seconds(seconds), before: "anything was changed")
+            facts = await gateFacts(context, await look(), isSecondLook: isSecondLook)
+        }
         let report = GateReport(verdicts: context.verdicts(facts), overrides: overrides, term: facts.term)
         if !isSecondLook { Output.data(report.text) }
         guard report.refusals.isEmpty else {
@@ -24,7 +31,8 @@ extension Fleet {
         return report
     }
 
-    func gateFacts(_ context: GateContext, _ view: View, measuringDisks: Bool) async -> GateFacts {
+    /// What takes long is looked at once, and not again under the claim: disks and the ways between hosts.
+    func gateFacts(_ context: GateContext, _ view: View, isSecondLook: Bool) async -> GateFacts {
         let ledger = context.ledger
         let present = inventory.hosts.filter(ledger.has) + ClusterReport.strangers(inventory, ledger)
         let views = await members(present)
@@ -60,8 +68,19 @@ extension Fleet {
         if context.gates.contains(.hash) { await hashes(present.filter { views[$0.name]?.isHealthy == true }, &facts) }
         let hosts = present.map(\.name).filter { facts.voters[$0] != nil } + context.coming
         facts.hosts = await describe(
-            hosts.filter { seen[$0] != nil }, measuringDisks: measuringDisks && context.gates.contains(.disk),
+            hosts.filter { seen[$0] != nil }, measuringDisks: !isSecondLook && context.gates.contains(.disk),
             known: seen.compactMapValues { $0.syncTime == 0 ? nil : $0.syncTime })
+        guard !isSecondLook else { return facts }
+        facts.sinceElection = ElectionWatch.secondsSince(
+            term: facts.term, Array(seen.values), now: Int64(Clock.wall() / 1_000_000_000))
+        if context.gates.contains(.certificates) {
+            // Who goes may go because nobody gets through to it.
+            let staying = present.filter {
+                seen[$0.name] != nil && facts.voters[$0.name]?.isHealthy == true && !context.leaving.contains($0.name)
+            }
+            let coming = inventory.hosts.filter { context.coming.contains($0.name) && seen[$0.name] != nil }
+            facts.ways = await ways(members: staying, coming: coming)
+        }
         return facts
     }
 

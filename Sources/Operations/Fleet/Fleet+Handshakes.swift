@@ -47,27 +47,75 @@ extension Fleet {
                         AgentPB.Edge(host: host.name, address: host.address, port: UInt64($0.0), role: $0.1)
                     }
                 }
-                group.addTask { [self] in
-                    var results: [EdgeResult] = []
-                    for start in stride(from: 0, to: edges.count, by: EdgeCheck.edgesMax) {
-                        let some = Array(edges[start..<min(start + EdgeCheck.edgesMax, edges.count)])
-                        do throws(FleetFailure) {
-                            results += zip(some, try await shakeHands(from: from.name, some)).map {
-                                EdgeResult(from: from.name, edge: $0, handshake: $1)
-                            }
-                        } catch {
-                            results += some.map {
-                                EdgeResult(from: from.name, edge: $0, handshake: AgentPB.Handshake(failure: error.text))
-                            }
-                        }
-                    }
-                    return results
-                }
+                group.addTask { [self] in await tried(from: from.name, edges) }
             }
-            var all: [EdgeResult] = []
-            for await results in group { all += results }
-            return all.sorted { ($0.from, $0.edge.host, $0.edge.port) < ($1.from, $1.edge.host, $1.edge.port) }
+            return await Self.inOrder(group)
         }
+    }
+
+    /// With the certificates members have, from the host of each to both ports of each other.
+    func shakeHands(among hosts: [Inventory.Host]) async -> [EdgeResult] {
+        await withTaskGroup(of: [EdgeResult].self) { group in
+            for from in hosts {
+                let edges = hosts.filter { $0.name != from.name }.flatMap { host in
+                    [(host.clientPort, AuthorityRole.client), (host.peerPort, .peer)].map {
+                        AgentPB.Edge(host: host.name, address: host.address, port: UInt64($0.0), role: $0.1.rawValue)
+                    }
+                }
+                group.addTask { [self] in await tried(from: from.name, edges) }
+            }
+            return await Self.inOrder(group)
+        }
+    }
+
+    private static func inOrder(_ group: TaskGroup<[EdgeResult]>) async -> [EdgeResult] {
+        var all: [EdgeResult] = []
+        for await results in group { all += results }
+        return all.sorted { ($0.from, $0.edge.host, $0.edge.port) < ($1.from, $1.edge.host, $1.edge.port) }
+    }
+
+    /// As many as an agent tries at a time. Who does not answer has tried none.
+    private func tried(from host: String, _ edges: [AgentPB.Edge]) async -> [EdgeResult] {
+        var results: [EdgeResult] = []
+        for start in stride(from: 0, to: edges.count, by: EdgeCheck.edgesMax) {
+            let some = Array(edges[start..<min(start + EdgeCheck.edgesMax, edges.count)])
+            do throws(FleetFailure) {
+                results += zip(some, try await shakeHands(from: host, some)).map {
+                    EdgeResult(from: host, edge: $0, handshake: $1)
+                }
+            } catch {
+                results += some.map { EdgeResult(from: host, edge: $0, handshake: AgentPB.Handshake(failure: error.text)) }
+            }
+        }
+        return results
+    }
+
+    /// Every way between these hosts: of all from agent to agent, and to the ports their members have or will have; of those that
+    /// have a member also the handshakes of members. A way that fails is tried once more: a host may have been busy.
+    func ways(members: [Inventory.Host], coming: [Inventory.Host]) async -> GateFacts.Ways {
+        let all = members + coming
+        guard all.count > 1 else { return GateFacts.Ways() }
+        async let reached = reach(all)
+        async let shaken = shakeHands(among: members)
+        let first = await reached + shaken
+        let failed = first.filter { !$0.handshake.failure.isEmpty }
+        var ways = GateFacts.Ways(tried: first.count)
+        for one in failed {
+            let again = await tried(from: one.from, [one.edge])
+            guard let failure = again.first?.handshake.failure, !failure.isEmpty else { continue }
+            ways.closed.append("\(one.from) does not reach \(one.edge.host) port \(one.edge.port): \(failure)")
+        }
+        return ways
+    }
+
+    /// 3.1: before a cluster is made of hosts, and before it is said to be one.
+    func refuse(_ ways: GateFacts.Ways, _ held: Held, code: Int32) throws(FleetFailure) {
+        let gate = Gate.certificates.rawValue
+        guard !ways.closed.isEmpty, !Overrides(recorded: held.operation.arguments).gates.contains(gate) else { return }
+        throw FleetFailure(
+            code: code,
+            text: "\(gate): \(ways.complaints.joined(separator: "; "))\n\(GateFacts.Ways.remedy) covey preflight\n"
+                + "Or answer for it: --override \(gate) --reason TEXT")
     }
 
     /// A check for each host and kind.

@@ -92,11 +92,11 @@ extension Fleet {
         return done
     }
 
-    /// The pause between two members, which nobody has to wait for who wants to stop.
-    private func rest(_ duration: Duration) async throws(FleetFailure) {
+    /// A pause that nobody has to wait for who wants to stop.
+    func rest(_ duration: Duration, before next: String = "the next restart") async throws(FleetFailure) {
         let end = Clock.monotonic() + UInt64(duration / .nanoseconds(1))
         while Clock.monotonic() < end {
-            try goOn(before: "the next restart")
+            try goOn(before: next)
             try? await Task.sleep(for: min(.milliseconds(200), .nanoseconds(end &- Clock.monotonic())))  // tasks are not cancelled
         }
     }

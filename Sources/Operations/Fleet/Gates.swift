@@ -4,6 +4,7 @@
 // Who knows better says so by name and with a reason, which is recorded; but never for what tells whose cluster this is and
 // whether its members agree.
 
+import Flags
 import Inventory
 
 enum Gate: String, Sendable, CaseIterable {
@@ -131,6 +132,26 @@ struct GateFacts: Sendable, Equatable {
     var hosts: [String: Host]
     /// The revision the hashes are of.
     var hashRevision: Int64 = 0
+    /// Between the hosts.
+    var ways = Ways()
+    /// Seconds since the last election that no operation asked for; nil: none that the agents have seen.
+    var sinceElection: Int64?
+
+    /// Handshakes and ports, host by host.
+    struct Ways: Sendable, Equatable {
+        var tried = 0
+        /// `h3 does not reach h2 port 2378: ...`
+        var closed: [String] = []
+
+        static let remedy = "Hosts must mean the same by each other's names, and let each other in:"
+
+        /// One host that is wrong about a name is many ways that are closed.
+        var complaints: [String] {
+            let more = closed.count - Self.complaintsMax
+            return closed.prefix(Self.complaintsMax) + (more > 0 ? ["and \(more) more"] : [])
+        }
+        private static let complaintsMax = 6
+    }
 
     /// The highest one anybody knows.
     var term: UInt64 { voters.values.filter(\.isHealthy).map(\.term).max() ?? 0 }
@@ -183,6 +204,13 @@ struct GateContext: Sendable, Equatable {
 
     // MARK: The cluster
 
+    /// Nil when the last election is long enough ago. What is gone on with does not wait: half a change is worse than an election.
+    func secondsUntilQuiet(_ facts: GateFacts) -> Int64? {
+        guard gates.contains(.quorum), !isResuming, let age = facts.sinceElection else { return nil }
+        let wanted = inventory.quietTime / GoDuration.second
+        return age < wanted ? wanted - age : nil
+    }
+
     private func quorum(_ facts: GateFacts) -> GateVerdict {
         let healthy = sorted(facts).filter(\.seen.isHealthy)
         let needed = ledger.members.count / 2 + 1
@@ -195,6 +223,10 @@ struct GateContext: Sendable, Equatable {
         let term = facts.term
         if let termBefore, term > termBefore {
             complaints.append("there was an election a moment ago (term \(termBefore), now \(term))")
+        } else if let wait = secondsUntilQuiet(facts) {
+            complaints.append(
+                "there was an election \(facts.sinceElection ?? 0) s ago that no operation asked for; it is to be quiet for "
+                    + "\(wait) s more (policy.quietTime)")
         }
         return verdict(
             .quorum, complaints, good: "\(healthy.count) of \(ledger.members.count) healthy, one leader, term \(term)",
@@ -330,10 +362,12 @@ struct GateContext: Sendable, Equatable {
                 complaints.append("\(name) shows clients another certificate than it has on disk")
             }
         }
+        let isClosed = complaints.isEmpty && !facts.ways.closed.isEmpty
+        let good = shortest.map { "good for \(ClusterReport.age($0)) or more" } ?? "not known"
         return verdict(
-            .certificates, complaints,
-            good: shortest.map { "good for \(ClusterReport.age($0)) or more" } ?? "not known",
-            "covey certs renew")
+            .certificates, complaints + facts.ways.complaints,
+            good: facts.ways.tried > 0 ? "\(good), \(facts.ways.tried) ways between hosts are open" : good,
+            isClosed ? "\(GateFacts.Ways.remedy) covey preflight" : "covey certs renew")
     }
 
     private func clock(_ facts: GateFacts) -> GateVerdict {

@@ -1,14 +1,17 @@
-"""What is wrong around a host and not on it: clocks and names. It is told by name, with what was seen, before anything is changed."""
+"""What is wrong around a host and not on it: clocks, names, and a leader that nobody meant to have. It is told by name, with what was
+seen, before anything is changed."""
 
 import contextlib
 import re
 import shutil
 import subprocess
 import time
+import urllib.request
 
-from systemdlab.processes import LabError, run
+from systemdlab.processes import LabError, run, until
 
 from .acts import FLEET, expect
+from .cluster import UNIT
 from .fleet import AGENT, judged
 from .members import quietest
 
@@ -78,9 +81,11 @@ def a_clock_that_is_minutes_off_is_named(stage):
 
 @drill()
 def a_name_that_means_another_host_is_named(stage):
-    """One host has an old address for a name, and one has none: preflight says which hosts, and what the name is there."""
+    """One host has an old address for a name, and one has none: preflight says which hosts, and what the name is there; the gate
+    CERT refuses to make it a member."""
     fleet, begun = stage.cluster, time.monotonic()
     named, (wrong, blind, right) = fleet.spare, fleet.hosts
+    old = fleet.followers()[0]
     name, kept = f"{named.name}.lab.internal", fleet.inventory.read_text()
     members = {host.name for host in fleet.hosts}
     line = f"{named.address} {name}\n"
@@ -111,9 +116,54 @@ def a_name_that_means_another_host_is_named(stage):
             told = lines and f"{named.name} port 2378" in lines[0] and meaning in lines[0]
             expect(told, f"it does not say what {host.name} makes of it:\n{said}")
         expect(f"FAIL agents.handshake {right.name}" not in said, f"{right.name} knows the name:\n{said}")
+        said = operate("member", "replace", old.name, named.name, status=3)
+        # Who leaves need not get through to anybody.
+        told = [host for host in (wrong, blind) if host != old]
+        for host in told:
+            expect(f"{host.name} does not reach {named.name} port 2378" in said, f"the gate does not name {host.name}:\n{said}")
+        expect("CERT" in said and "nothing was changed" in said, f"the gate is not named:\n{said}")
     finally:
         for host, text in before.items():
             host.run(["tee", "/etc/hosts"], input=text)
         enroll(kept)
     nothing_was_changed(fleet, members)
     return f"{lines[0]}; {quietest(stage, begun)}"
+
+
+def looked_again(fleet, hosts):
+    """Their agents have looked at the whole cluster since, and from the beginning: twice."""
+    def age(host):
+        page = urllib.request.urlopen(f"http://{host.address}:2377/metrics", timeout=5).read().decode()
+        return float(re.search(r"(?m)^covey_cluster_observed_age_seconds.* (\S+)$", page)[1])
+
+    for host in hosts:
+        for _ in range(2):
+            seen = [age(host)]
+            until(lambda seen=seen: seen.append(age(host)) or seen[-1] < seen[-2], 40, f"the agent of {host.name} does not look", pause=0.5)
+
+
+@drill(always=False)
+def an_election_nobody_asked_for_is_waited_out(stage):
+    """The gate QUORUM, with its half minute: after a leader was killed a change waits, and says for how long; after one that handed over
+    in an operation it does not."""
+    fleet, begun = stage.cluster, time.monotonic()
+    fleet.settings = ["policy: {quietTime: 30s}"]
+    fleet.write_inventory()
+    try:
+        fleet.operate("apply")
+        fleet.operate("member", "move-leader")
+        said = fleet.operate("restart", fleet.followers()[0].name)
+        expect("no operation asked for" not in said, f"it waits for its own doing:\n{said}")
+        looked_again(fleet, fleet.hosts)
+        leader = fleet.leader()
+        leader.run(["systemctl", "kill", "--signal=KILL", UNIT])
+        fleet.leader(fleet.others(leader))
+        fleet.wait_healthy()
+        old, new = fleet.followers()[0], fleet.spare
+        said = fleet.operate("member", "replace", old.name, new.name)
+        waited = re.search(r"an election (\d+) s ago that no operation asked for; waits (\d+) s", said)
+        expect(waited and int(waited[1]) + int(waited[2]) == 30, f"it does not wait for quiet:\n{said}")
+    finally:
+        fleet.settings = []
+    fleet.now(*fleet.others(old), new)
+    return f"{waited[0]}; {quietest(stage, begun)}"

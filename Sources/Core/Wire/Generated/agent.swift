@@ -596,6 +596,7 @@ package enum AgentPB {
         package var hadLedger: Bool = false
         package var voided: [String] = []
         package var syncTime: UInt64 = 0
+        package var elections: AgentPB.Elections? = nil
 
         package init() {}
         package init(
@@ -606,7 +607,7 @@ package enum AgentPB {
             agentRenewal: String = "", authorities: [AgentPB.CertificateState] = [], renewal: String = "", engine: String = "",
             slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0, auditHead: String = "",
             auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
-            hadLedger: Bool = false, voided: [String] = [], syncTime: UInt64 = 0
+            hadLedger: Bool = false, voided: [String] = [], syncTime: UInt64 = 0, elections: AgentPB.Elections? = nil
         ) {
             self.host = host
             self.ledger = ledger
@@ -640,6 +641,7 @@ package enum AgentPB {
             self.hadLedger = hadLedger
             self.voided = voided
             self.syncTime = syncTime
+            self.elections = elections
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -677,12 +679,14 @@ package enum AgentPB {
                 case 63: try reader.read(&hadLedger)
                 case 64: try reader.read(&voided)
                 case 70: try reader.read(&syncTime)
+                case 71: try reader.read(&elections)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(71, elections)
             writer.field(70, syncTime)
             writer.field(64, voided)
             writer.field(63, hadLedger)
@@ -752,6 +756,52 @@ package enum AgentPB {
                 FieldDescriptor(63, "had_ledger", .bool),
                 FieldDescriptor(64, "voided", .string, .repeated),
                 FieldDescriptor(70, "sync_time", .uint64),
+                FieldDescriptor(71, "elections", .message({ AgentPB.Elections.descriptor }), .explicit),
+            ])
+    }
+
+    package struct Elections: WireMessage {
+        package var term: UInt64 = 0
+        package var looked: Int64 = 0
+        package var hasElected: Bool = false
+        package var elected: Int64 = 0
+
+        package init() {}
+        package init(
+            term: UInt64 = 0, looked: Int64 = 0, hasElected: Bool = false, elected: Int64 = 0
+        ) {
+            self.term = term
+            self.looked = looked
+            self.hasElected = hasElected
+            self.elected = elected
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&term)
+                case 2: try reader.read(&looked)
+                case 3: try reader.read(&hasElected)
+                case 4: try reader.read(&elected)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(4, elected)
+            writer.field(3, hasElected)
+            writer.field(2, looked)
+            writer.field(1, term)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.Elections",
+            [
+                FieldDescriptor(1, "term", .uint64),
+                FieldDescriptor(2, "looked", .int64),
+                FieldDescriptor(3, "has_elected", .bool),
+                FieldDescriptor(4, "elected", .int64),
             ])
     }
 
