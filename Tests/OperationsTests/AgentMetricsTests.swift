@@ -36,7 +36,8 @@ import Wire
         return ClusterSight(
             cluster: "main", at: at, report: ClusterReport(inventory, ClusterReport.Evidence(ledger: ledger), views),
             unit: AgentPB.UnitState(active: "active", restarts: 2), certificates: ["server": 86_400, "peer": 90_000],
-            operation: AgentPB.Operation(id: "a", kind: "apply", epoch: 7, state: "open", changed: 1_000), isPaused: true)
+            operation: AgentPB.Operation(id: "a", kind: "apply", epoch: 7, state: "open", changed: 1_000), isPaused: true,
+            syncTime: 12_500_000)
     }
 
     private func lines(_ metrics: AgentMetrics) -> [Substring] {
@@ -57,7 +58,8 @@ import Wire
             "covey_certificate_seconds_left{certificate=\"server\",cluster=\"main\"} 86400",
             "covey_member_lag_entries{cluster=\"main\",member=\"kv2\"} 10", "covey_operation_open{cluster=\"main\"} 1",
             "covey_operation_open_seconds{cluster=\"main\"} 60", "covey_operation_epoch{cluster=\"main\"} 7",
-            "covey_cluster_paused{cluster=\"main\"} 1", "covey_agent_certificate_seconds_left 77",
+            "covey_cluster_paused{cluster=\"main\"} 1",
+            "covey_member_sync_seconds{cluster=\"main\"} 0.0125", "covey_agent_certificate_seconds_left 77",
         ] { #expect(lines.contains { $0 == line }, "\(line)\nin\n\(lines.joined(separator: "\n"))") }
         #expect(try sight().text == "cluster AT-RISK 2/3 can lose 0")
     }
@@ -92,5 +94,16 @@ import Wire
         }
         #expect(named.count > 12)
         #expect(named.subtracting(families).sorted() == [])
+    }
+
+    @Test func `what it tells of the disk is read again by who may not ask it`() throws {
+        let metrics = AgentMetrics(host: "kv1")
+        metrics.saw(try sight())
+        #expect(DiskPages.syncTime(metrics.text, of: "main") == 12_500_000)
+        #expect(DiskPages.syncTime(metrics.text, of: "other") == nil)
+        var sight = try sight()
+        sight.syncTime = nil
+        metrics.saw(sight)
+        #expect(DiskPages.syncTime(metrics.text, of: "main") == nil, "\(metrics.text)")
     }
 }

@@ -54,6 +54,21 @@ import Testing
         #expect(times.slowest(at: 20 * Self.second) != nil)
     }
 
+    @Test func `too few because each takes so long tell what half of them took at least`() throws {
+        func told(_ counts: [UInt64], seconds: UInt64) -> UInt64? {
+            var times = SyncTimes()
+            times.saw(page([500, 0, 0, 0, 0]), at: 0)
+            times.saw(page([500 + counts[0]] + counts.dropFirst()), at: seconds * Self.second)
+            return times.slowest(at: seconds * Self.second)
+        }
+        // 90 of 32 ms and longer in ten seconds: at least 2.88 s of them.
+        #expect(told([0, 0, 0, 0, 90], seconds: 10) == 32_000_000)
+        #expect(told([0, 0, 0, 0, 90], seconds: 20) == nil, "they may have been a seventh of it")
+        #expect(told([0, 0, 0, 40, 50], seconds: 5) == 32_000_000)
+        #expect(told([0, 0, 0, 50, 40], seconds: 5) == 16_000_000)
+        #expect(told([0, 0, 0, 0, 0], seconds: 5) == nil)
+    }
+
     @Test func `what was slow a minute ago is forgotten`() throws {
         var times = SyncTimes()
         times.saw(page([0, 0, 0, 0, 0]), at: 0)

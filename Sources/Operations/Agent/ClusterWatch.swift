@@ -1,10 +1,13 @@
 // The agent's own look at its clusters: every quarter of a minute it asks all members, as `covey status` on the host would,
-// and keeps what it saw for /metrics and systemd.
+// and keeps what it saw for /metrics, systemd and the gate that wants quiet. A leader whose disk is slow is asked to hand over.
 
 import Foundations
+import GRPC
 import Inventory
+import JSON
 import Linux
 import PKI
+import Systemd
 import Wire
 
 // Used on the loop's thread only, but for the task that waits for answers.
@@ -12,6 +15,7 @@ final class ClusterWatch: @unchecked Sendable {
     private let loop: EventLoop
     private let service: AgentService
     let metrics: AgentMetrics
+    private var slowLeaders: [String: SlowLeader] = [:]
     private static let interval: UInt64 = 15_000_000_000
     private static let firstLook: UInt64 = 2_000_000_000
 
@@ -75,7 +79,11 @@ final class ClusterWatch: @unchecked Sendable {
         let mailbox = loop.mailbox
         let metrics = metrics
         let slowest = service.syncs[local.sight.cluster]?.slowest(at: loop.now)
+        var sight = local.sight
+        sight.syncTime = slowest
+        let known = sight
         Task {
+            async let pages = DiskPages.ask(hosts.filter { $0.name != local.host }, known.cluster, gateway)
             var views: [String: MemberView] = [:]
             await withTaskGroup(of: (String, MemberView).self) { group in
                 for host in hosts { group.addTask { (host.name, await MemberView.observe(host, gateway)) } }
@@ -83,15 +91,70 @@ final class ClusterWatch: @unchecked Sendable {
             }
             var evidence = ClusterReport.Evidence(ledger: local.ledger)
             evidence.applyCommand = "covey apply"
-            // Of this host's own member; those of others are their agents' to tell.
+            evidence.syncTimes = await pages
             if let slowest { evidence.syncTimes[local.host] = slowest }
-            var sight = local.sight
-            sight.report = ClusterReport(local.inventory, evidence, views)
+            var sight = known
+            let report = ClusterReport(local.inventory, evidence, views)
+            sight.report = report
             let whole = sight
             mailbox.post {
                 gateway.stop()
                 metrics.saw(whole)
+                self.keep(local, report)
             }
+        }
+    }
+
+    private func keep(_ local: Local, _ report: ClusterReport) {
+        let cluster = local.sight.cluster
+        service.elections[cluster, default: ElectionWatch()].saw(
+            term: report.term, operation: local.sight.operation, at: loop.now, wall: Int64(Clock.wall() / 1_000_000_000))
+        let sight = SlowLeader.Sight(
+            at: loop.now,
+            mayMove: local.inventory.movesLeaderOffSlowDisk && !local.sight.isPaused && local.sight.operation?.state != "open",
+            leads: report.leader == local.host,
+            syncTime: report.rows.first { $0.host.name == local.host }?.syncTime,
+            syncTimeMost: local.inventory.syncTimeRefused,
+            others: report.rows.compactMap { row in
+                guard row.isMember, row.host.name != local.host, row.view?.isHealthy == true, let facts = row.view?.facts, !facts.isLearner
+                else { return nil }
+                return SlowLeader.Voter(name: row.host.name, id: facts.memberID, lag: row.lag ?? .max, syncTime: row.syncTime)
+            })
+        if let target = slowLeaders[cluster, default: SlowLeader()].judge(sight) { handOver(local, to: target, sight.syncTime ?? 0) }
+    }
+
+    /// The member is asked, not made: who leads then is seen at the next look.
+    private func handOver(_ local: Local, to target: SlowLeader.Voter, _ syncTime: UInt64) {
+        guard let gateway = try? Gateway(loop, local.credentials), let own = local.inventory.hosts.first(where: { $0.name == local.host })
+        else { return }
+        let cluster = local.sight.cluster
+        let why = "1 of 100 syncs of its log takes \(syncTime / 1_000_000) ms or more, \((target.syncTime ?? 0) / 1_000_000) ms there"
+        let mailbox = loop.mailbox
+        Task { [service] in
+            let isRecorded = await service.host { keeper in
+                // What cannot be recorded is not done.
+                (try? keeper.audit(cluster, step: "move-leader", phase: "intent", "\(local.host) to \(target.name): \(why)")) != nil
+            }
+            guard isRecorded else { return mailbox.post { gateway.stop() } }
+            let answer = await gateway.ask(
+                own.address, own.clientPort, "/v3/maintenance/transfer-leadership",
+                .object([.init("targetID", .string(String(target.id)))]), timeoutSeconds: 10)
+            let (phase, outcome) =
+                switch answer {
+                case .success(let said) where said.status == 200: ("done", "handed over to \(target.name)")
+                case .success(let said):
+                    ("failed", "refused to hand over to \(target.name): \(String(decoding: said.body.prefix(200), as: UTF8.self))")
+                case .failure(let error): ("failed", "was asked to hand over to \(target.name), and has not answered: \(error)")
+                }
+            let text = "\(cluster) on \(local.host) \(outcome); \(why)"
+            JournalRecord.send(
+                text, id: MessageID.leaderMoved, priority: 4, fields: [("COVEY_CLUSTER", cluster), ("COVEY_MEMBER", local.host)])
+            Output.withoutJournal("covey agent: \(text)\n")
+            _ = await service.host { keeper in
+                // It has happened; the journal has it.
+                try? keeper.audit(cluster, step: "move-leader", phase: phase, outcome)
+            }
+            mailbox.post { gateway.stop() }
         }
     }
 }

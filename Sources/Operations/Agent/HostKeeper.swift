@@ -360,6 +360,7 @@ enum MessageID {
     static let agentReady = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a13"
     static let healthChanged = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a14"
     static let unitsRead = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a15"
+    static let leaderMoved = "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a16"
     static let inventoryFileRefused = "5e1d70c94b3a4d1f8c26a0f7e9b31c01"
     static let convergenceNews = "5e1d70c94b3a4d1f8c26a0f7e9b31c02"
     static let convergenceNeedsOperator = "5e1d70c94b3a4d1f8c26a0f7e9b31c03"

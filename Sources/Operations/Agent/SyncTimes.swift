@@ -5,8 +5,10 @@ import Foundations
 
 struct SyncTimes: Sendable {
     static let family = "etcd_disk_wal_fsync_duration_seconds_bucket{le=\""
-    /// Fewer tell nothing of the slowest of a hundred.
+    /// Fewer tell nothing of the slowest of a hundred, unless there are so few because each takes so long.
     static let syncsMin: UInt64 = 100
+    /// Of the time looked at, as one part of so many: a member that waits longer is one whose disk is slow.
+    private static let waitingShare: UInt64 = 4
     private static let span: UInt64 = 70_000_000_000
 
     private struct Bucket: Sendable {
@@ -32,13 +34,15 @@ struct SyncTimes: Sendable {
         looks.removeAll { now &- $0.at > Self.span }
     }
 
-    /// Nanoseconds within which 99 of 100 ended in the last minute; nil when there were too few, or nobody has looked since.
+    /// Nanoseconds within which 99 of 100 ended in the last minute; nil when there were too few, or nobody has looked since. When
+    /// there were too few because the member did nothing but wait: what half of them took at least.
     func slowest(at now: UInt64) -> UInt64? {
         guard let first = looks.first, let last = looks.last, now &- last.at < Self.span,
             first.buckets.count == last.buckets.count
         else { return nil }
         let buckets = zip(first.buckets, last.buckets).map { Bucket(bound: $1.bound, count: $1.count &- $0.count) }
-        guard let total = buckets.last?.count, total >= Self.syncsMin else { return nil }
+        guard let total = buckets.last?.count, total > 0 else { return nil }
+        if total < Self.syncsMin { return Self.waits(buckets, total, last.at &- first.at) }
         let rank = Double(total) * 0.99
         var lower = Bucket(bound: 0, count: 0)
         for bucket in buckets {
@@ -51,6 +55,17 @@ struct SyncTimes: Sendable {
             lower = bucket
         }
         return Self.nanoseconds(lower.bound)
+    }
+
+    private static func waits(_ buckets: [Bucket], _ total: UInt64, _ time: UInt64) -> UInt64? {
+        var waited = 0.0
+        var (lower, half) = (Bucket(bound: 0, count: 0), 0.0)
+        for bucket in buckets where bucket.count >= lower.count {
+            waited += Double(bucket.count - lower.count) * max(0, lower.bound)
+            if lower.count * 2 < total { half = lower.bound }
+            lower = bucket
+        }
+        return nanoseconds(waited) > time / waitingShare ? nanoseconds(half) : nil
     }
 
     /// Whatever a page says, a century is long enough.

@@ -1,4 +1,5 @@
-// Questions to members over HTTPS: health, and the JSON gateway for the rest, which every etcd has too. Callers await; the
+// Questions to members over HTTPS: health, and the JSON gateway for the rest, which every etcd has too; and to agents for the
+// page they show everybody. Callers await; the
 // connection work happens on one loop.
 
 import Connections
@@ -47,14 +48,15 @@ final class Gateway: @unchecked Sendable {
 
     /// `body` nil: GET.
     func ask(
-        _ host: String, _ port: Int, _ path: String, _ body: JSONValue? = nil, timeoutSeconds: UInt64 = 3
+        _ host: String, _ port: Int, _ path: String, _ body: JSONValue? = nil, isTLS: Bool = true,
+        timeoutSeconds: UInt64 = 3
     ) async -> Result<Answer, HTTPClientError> {
         await withCheckedContinuation { continuation in
             mailbox.post { [self] in
                 var request = HTTP1ClientRequest(
                     body == nil ? "GET" : "POST", path, body: body.map { .bytes(Array($0.text().utf8)) } ?? .none)
                 request.timeout = timeoutSeconds * 1_000_000_000
-                let origin = HTTPOrigin(isTLS: true, host: host, port: String(port))
+                let origin = HTTPOrigin(isTLS: isTLS, host: host, port: String(port))
                 do throws(TLSError) {
                     _ = try opened().send(request, to: origin, Collector { continuation.resume(returning: $0) })
                 } catch { continuation.resume(returning: .failure(.tls("\(error)"))) }

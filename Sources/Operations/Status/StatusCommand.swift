@@ -156,7 +156,11 @@ struct StatusCommand {
             evidence.ledger.map { ledger in
                 inventory.hosts.filter(ledger.has) + ClusterReport.strangers(inventory, ledger)
             } ?? inventory.voters
+        // Where agents do not answer who asks, their pages for everybody do.
+        let isHost = if case .host = standpoint { true } else { false }
+        async let pages = isHost ? DiskPages.ask(members, inventory.name, gateway) : [:]
         var views = await ask(members, gateway)
+        if isHost { evidence.syncTimes = await pages }
         let now = Clock.wall()
         evidence.observed = now
         evidence.ages = memory.remember(&views, now)

@@ -54,6 +54,16 @@ extension JournalMessage {
                 Nothing needs to be done. What the unit is now: systemctl cat covey-server@CLUSTER
                 """),
         JournalMessage(
+            id: "7d3c0b5a2f8e4c0f9a5d1e6b4c2f7a16", text: "agent: leader moved",
+            subject: "The leader of cluster @COVEY_CLUSTER@ was asked to hand over, because its disk is slow",
+            explanation: """
+                The member on @COVEY_MEMBER@ led, and every write waited for a disk that takes longer than the inventory allows
+                (two and a half times storage.maxFsyncP99). The message names the member that is to lead, whose disk is not slow.
+
+                Find what keeps the disk of @COVEY_MEMBER@ busy: covey doctor. Members that are not to hand over by themselves:
+                policy.leaderOffSlowDisk: false
+                """),
+        JournalMessage(
             id: "5e1d70c94b3a4d1f8c26a0f7e9b31c01", text: "agent: inventory file refused",
             subject: "The inventory file on @COVEY_MEMBER@ cannot be used",
             explanation: """
