@@ -243,6 +243,29 @@ final class RememberingBackend: ServiceBackend {
         #expect(try render().contains("initial-cluster-state: \"existing\""))
     }
 
+    @Test func `only who makes a cluster gets in until it is there`() throws {
+        _ = try claim("a", 1)
+        let file = folder + "/etc/covey/main/admitted-clients"
+        func render() throws -> String {
+            _ = try keeper.render(AgentPB.RenderRequest(header: header("a", 1), inventory: Self.text, host: "kv1"))
+            return String(decoding: try KeyFile.read(folder + "/etc/covey/main/server.yaml").bytes, as: UTF8.self)
+        }
+        var ledger = Ledger.pending(inventory, token: "main-1")
+        _ = try write(ledger)
+        #expect(try render().contains("client-admission-file: \"\(file)\""))
+        #expect(String(decoding: try KeyFile.read(file).bytes, as: UTF8.self) == "root\ncovey-health\n")
+        backend.process = 4711
+        keeper.openToClients("main", try keeper.ledger("main"))
+        #expect(KeyFile.exists(file), "it is not there yet")
+        ledger.state = .active
+        _ = try write(ledger)
+        #expect(KeyFile.exists(file), "an agent that is killed here")
+        keeper.openToClients("main", try keeper.ledger("main"))
+        #expect(!KeyFile.exists(file), "opens it when it looks around")
+        #expect(try !render().contains("client-admission-file"))
+        #expect(try !keeper.observe("main").needsRestart, "a running server sees for itself that it may open")
+    }
+
     @Test func `no configuration is rendered for data another engine made`() throws {
         _ = try claim("a", 1)
         _ = try write(Ledger.pending(inventory, token: "main-1"))

@@ -17,17 +17,17 @@ package struct RenderedFile: Sendable, Equatable {
 package enum HostFiles {
     package static func configurationFolder(_ cluster: String) -> String { "/etc/covey/\(cluster)" }
 
-    package static func folders(_ inventory: Inventory) -> MemberFolders {
+    package static func folders(_ inventory: Inventory, admission: String? = nil) -> MemberFolders {
         MemberFolders(
             data: inventory.dataDirectory, wal: inventory.walDirectory,
-            tls: configurationFolder(inventory.name) + "/tls")
+            tls: configurationFolder(inventory.name) + "/tls", admission: admission)
     }
 
-    /// `program`: a link to what is started, on hosts with version slots.
+    /// `program`: a link to what is started, on hosts with version slots. `admission`: who may come while the cluster is being made.
     package static func all(
-        _ inventory: Inventory, _ host: Inventory.Host, _ identity: MemberIdentity, program: String? = nil
+        _ inventory: Inventory, _ host: Inventory.Host, _ identity: MemberIdentity, program: String? = nil, admission: String? = nil
     ) -> [RenderedFile] {
-        let settings = ServerSettings(inventory, host, identity, folders(inventory))
+        let settings = ServerSettings(inventory, host, identity, folders(inventory, admission: admission))
         var files = [
             RenderedFile(
                 path: configurationFolder(inventory.name) + "/server.yaml",

@@ -42,11 +42,14 @@ package struct MemberFolders: Sendable, Equatable {
     package var wal: String?
     /// Holds the certificate files by the names in `CertificateFiles`.
     package var tls: String
+    /// Names who may come while the cluster is being made; nil: all.
+    package var admission: String?
 
-    package init(data: String, wal: String? = nil, tls: String) {
+    package init(data: String, wal: String? = nil, tls: String, admission: String? = nil) {
         self.data = data
         self.wal = wal
         self.tls = tls
+        self.admission = admission
     }
 }
 
@@ -105,6 +108,7 @@ package struct ServerSettings: Sendable, Equatable {
         set("strict-reconfig-check", true)
         tuning(inventory)
         security(inventory, folders.tls)
+        if let file = folders.admission, identity.state == .new { set("client-admission-file", file) }
         set("log-level", inventory.logLevel)
         set("log-format", inventory.logFormat)
         // Under systemd straight to the journal, with fields; elsewhere standard error.
@@ -117,7 +121,7 @@ package struct ServerSettings: Sendable, Equatable {
     private mutating func speakUpstream() {
         entries = entries.compactMap { entry in
             switch entry.flag {
-            case "tls-min-version", "log-format": nil
+            case "tls-min-version", "log-format", "client-admission-file": nil
             case "feature-gates": Entry(flag: "experimental-initial-corrupt-check", value: .bool(true))
             case "corrupt-check-time": Entry(flag: "experimental-corrupt-check-time", value: entry.value)
             default: entry

@@ -3,7 +3,8 @@
 //     /etc/covey/agent/                 identity: agent.crt, agent.key, ca.crt, host.json
 //     /etc/covey/agent/authorities/CLUSTER/   client.crt, client.key, peer.crt, peer.key: of a holder
 //     /etc/covey/inventory.yaml         put there by others, to converge by
-//     /etc/covey/CLUSTER/               cluster.yaml, server.yaml, ledger.json (a copy), tls -> tls-GENERATION
+//     /etc/covey/CLUSTER/               cluster.yaml, server.yaml, ledger.json (a copy), tls -> tls-GENERATION,
+//                                       admitted-clients while the cluster is being made
 //     /var/lib/covey-agent/CLUSTER/     ledger.json, operation.json, journal, audit/
 //     /var/lib/covey/versions/          a folder a version slot: a program and where it is from
 //     /var/lib/covey/CLUSTER            the member's data; beside it CLUSTER.identity.json and quarantine/
@@ -29,6 +30,8 @@ struct AgentFolders: Sendable, Equatable {
     func ledgerCopy(_ cluster: String) -> String { configuration(cluster) + "/ledger.json" }
     /// What the agent makes of the file put on the host.
     func convergenceNews(_ cluster: String) -> String { configuration(cluster) + "/convergence.json" }
+    /// Who may come as a client while the cluster is being made.
+    func admission(_ cluster: String) -> String { configuration(cluster) + "/admitted-clients" }
     func tls(_ cluster: String) -> String { configuration(cluster) + "/tls" }
     /// Made by the agent itself, beside what an operator's operation makes.
     func renewedTLS(_ cluster: String) -> String { configuration(cluster) + "/tls-renewed" }

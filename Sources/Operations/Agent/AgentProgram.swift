@@ -184,6 +184,8 @@ final class AgentProgram {
         service.onHost { keeper in
             let members = keeper.clusters.map { name in
                 keeper.haveUnitsRead(name)
+                // A ledger that cannot be read is told by the steps.
+                keeper.openToClients(name, try? keeper.ledger(name))
                 return Seen(
                     cluster: name,
                     port: keeper.storedInventory(name)?.hosts.first { $0.name == keeper.host.name }?.metricsPort,

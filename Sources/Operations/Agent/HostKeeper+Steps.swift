@@ -245,6 +245,7 @@ extension HostKeeper {
             let ofServer = Array(files.dropFirst())
             // First: whoever looks again after a crash finds files that say nothing of what runs.
             try noteSettings(header.cluster, ofServer)
+            if ledger.state == .pending { try closeToClients(inventory) }
             for file in files where try put(file) { changed.append(file.path) }
             crashPoint("render/written")
             try makeOwnFolders(inventory)
@@ -254,6 +255,7 @@ extension HostKeeper {
                 let isStale = try backend.needsReload(header.cluster)
                 if isOfUnits || isStale { try backend.reload() }
             }
+            openToClients(header.cluster, ledger)
             return (
                 !changed.isEmpty,
                 "\(identity.state.rawValue), \(changed.isEmpty ? "unchanged" : "\(changed.count) files")"
@@ -284,13 +286,13 @@ extension HostKeeper {
 
     private func rendered(_ inventory: Inventory, _ me: Inventory.Host, _ identity: MemberIdentity) -> [RenderedFile] {
         if backend.name == "systemd" {
-            return HostFiles.all(inventory, me, identity, program: unitProgram(inventory.name)).map {
-                RenderedFile(path: folders.root + $0.path, text: $0.text)
-            }
+            return HostFiles.all(
+                inventory, me, identity, program: unitProgram(inventory.name), admission: admission(inventory, folders.admission)
+            ).map { RenderedFile(path: folders.root + $0.path, text: $0.text) }
         }
         let places = MemberFolders(
             data: folders.data(inventory.name, inventory), wal: inventory.walDirectory.map { folders.root + $0 },
-            tls: folders.tls(inventory.name))
+            tls: folders.tls(inventory.name), admission: admission(inventory, folders.admission))
         let settings = ServerSettings(inventory, me, identity, places)
         return [
             RenderedFile(path: folders.configuration(inventory.name) + "/server.yaml", text: settings.configurationFile)

@@ -32,9 +32,10 @@ extension HostKeeper {
         return isThere ? lines : nil
     }
 
-    /// Who is a member a running server knows better; comments it does not read.
+    /// Who is a member a running server knows better, and that its cluster has been made it sees; comments it does not read.
     static func settings(_ text: String) -> [String] {
-        text.split(separator: "\n").filter { !$0.hasPrefix("#") && !$0.hasPrefix("initial-cluster") }.map(String.init)
+        let known = ["#", "initial-cluster", "client-admission-file"]
+        return text.split(separator: "\n").filter { line in !known.contains { line.hasPrefix($0) } }.map(String.init)
     }
 
     /// Before the files are written. One that is killed in between costs a restart too many, and never one too few.

@@ -43,6 +43,7 @@ extension ServerConfiguration {
         transactionOperationsMax = values.unsigned("max-txn-ops")
         requestBytesMax = values.unsigned("max-request-bytes")
         concurrentStreamsMax = UInt32(values.unsigned("max-concurrent-streams"))
+        clientAdmissionFile = values.text("client-admission-file")
         keepAlive = KeepAlive(
             minimumInterval: values.duration("grpc-keepalive-min-time"),
             interval: values.duration("grpc-keepalive-interval"), timeout: values.duration("grpc-keepalive-timeout"))

@@ -79,6 +79,8 @@ package struct ServerConfiguration: Sendable {
     package var transactionOperationsMax: UInt64
     package var requestBytesMax: UInt64
     package var concurrentStreamsMax: UInt32
+    /// Who gets in while it is there; empty: all.
+    package var clientAdmissionFile: String
     package var keepAlive: KeepAlive
     package var reusePort: Bool
     package var reuseAddress: Bool

@@ -167,6 +167,9 @@ package enum ServerOptions {
         Option("client-cert-file", "Certificate used where this server is a client itself.", group: "Security"),
         Option("client-key-file", "Its key.", group: "Security"),
         Option("client-cert-auth", .bool, "Require certificates of clients.", group: "Security"),
+        Option(
+            "client-admission-file",
+            "While this file is there, only clients with one of the common names in it, and this host, get in.", group: "Security"),
         Option("client-crl-file", "List of revoked client certificates.", group: "Security"),
         Option(
             "client-cert-allowed-hostname", "Names of which a client certificate must carry one, comma separated.",

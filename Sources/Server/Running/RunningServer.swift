@@ -420,21 +420,22 @@ final class RunningServer {
     }
 
     private func bindClients() throws(SystemError) {
+        let admission = ClientAdmission(configuration.clientAdmissionFile)
         for url in configuration.listenClientURLs {
             // One port may be given for both, http and https: what comes first decides, for each connection.
             let twin = configuration.listenClientURLs.first { $0 != url && $0.address == url.address }
             if let twin, twin.usesTLS { continue }
             try listen(url, into: \.clientListeners) { [weak self] descriptor in
-                guard let self, let server else { return Process.close(descriptor) }
-                server.add(
-                    descriptor, tls: session(url), takesCleartext: twin != nil,
+                guard let self else { return Process.close(descriptor) }
+                add(
+                    descriptor, url, admission, takesCleartext: twin != nil,
                     grpcOnly: !configuration.listenClientHTTPURLs.isEmpty)
             }
         }
         for url in configuration.listenClientHTTPURLs {
             try listen(url, into: \.clientListeners) { [weak self] descriptor in
-                guard let self, let server else { return Process.close(descriptor) }
-                server.add(descriptor, tls: session(url), httpOnly: true)
+                guard let self else { return Process.close(descriptor) }
+                add(descriptor, url, admission, httpOnly: true)
             }
         }
         for url in configuration.listenMetricsURLs {
@@ -443,6 +444,32 @@ final class RunningServer {
                 metrics().add(descriptor, tls: session(url), httpOnly: true)
             }
         }
+    }
+
+    private func add(
+        _ descriptor: Int32, _ url: MemberURL, _ admission: ClientAdmission, takesCleartext: Bool = false, grpcOnly: Bool = false,
+        httpOnly: Bool = false
+    ) {
+        guard let server else { return Process.close(descriptor) }
+        let session = session(url)
+        var judge: GRPCServer.Admission?
+        if !admission.isOpen {
+            let remote = Socket.peer(descriptor)?.host ?? ""
+            // Without a certificate nobody is one of a few.
+            guard let session, !takesCleartext else {
+                guard admission.admits(nil, from: remote) else { return Process.close(descriptor) }
+                return server.add(descriptor, tls: session, takesCleartext: takesCleartext, grpcOnly: grpcOnly, httpOnly: httpOnly)
+            }
+            judge = { [weak self] decide in
+                let isAdmitted = admission.admits(session.peerCommonName, from: remote)
+                if !isAdmitted {
+                    self?.log("rejected connection on client endpoint", [("remote-addr", remote), ("error", "the cluster is being made")])
+                }
+                decide(isAdmitted)
+            }
+        }
+        server.add(
+            descriptor, tls: session, takesCleartext: takesCleartext, grpcOnly: grpcOnly, httpOnly: httpOnly, admission: judge)
     }
 
     private func session(_ url: MemberURL) -> TLSSession? { url.usesTLS ? tls?.clients?.makeServerSession() : nil }
