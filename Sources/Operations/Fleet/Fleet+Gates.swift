@@ -21,7 +21,10 @@ extension Fleet {
                 "there was an election \(facts.sinceElection ?? 0) s ago that no operation asked for; waits \(seconds) s for the "
                     + "cluster to be quiet (policy.quietTime)")
             try await rest(.seconds(seconds), before: "anything was changed")
+            let before = facts
             facts = await gateFacts(context, await look(), isSecondLook: isSecondLook)
+            // An agent that looked later than others takes the same election for a younger one.
+            if facts.term == before.term { facts.sinceElection = (before.sinceElection ?? 0) + seconds }
         }
         let report = GateReport(verdicts: context.verdicts(facts), overrides: overrides, term: facts.term)
         if !isSecondLook { Output.data(report.text) }

@@ -1,9 +1,10 @@
 """From bare hosts to a cluster: identities, what is refused, what is begun and given up or gone on with, and one `apply`."""
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-from systemdlab.processes import until
+from systemdlab.processes import LabError, until
 
 from .acts import FLEET, UPSTREAM, expect
 from .cluster import NAME, UNIT
@@ -84,6 +85,10 @@ def what_cannot_become_a_cluster_is_refused(stage):
     expect("h1" in said, f"apply does not name the host with the data:\n{said}")
     for host in fleet.hosts:
         expect(host.run(["test", "-e", f"/etc/covey/{NAME}/server.yaml"], check=False).returncode, f"{host.name} was changed")
+    for host in fleet.everywhere:
+        for place in (f"/etc/covey/{NAME}/tls", f"/var/lib/covey-agent/{NAME}/ledger.json"):
+            expect(host.run(["test", "-e", place], check=False).returncode, f"{host.name} has {place}: something was changed")
+    expect(" open " not in fleet.operate("op", "ls"), "an operation is open")
     stranger.run(["rmdir", f"/var/lib/covey/{NAME}/member"])
 
 
@@ -101,6 +106,9 @@ def a_bootstrap_that_lost_a_host_is_given_up(stage):
     said = fleet.operate("apply", status=4)
     expect("covey op resume" in said and "covey op abort" in said, f"apply does not say how to go on:\n{said}")
     stage.tokens = {fleet.ledger(others[0])["token"]}
+    # Two of three run and have a leader: a client that is let in now would write what is about to be set aside.
+    leader = fleet.leader(others)
+    expect("rejected" in client_of_a_cluster(stage, leader), f"{leader.name} takes clients of a cluster that is being made")
     lost.power_loss(lose_unsynced=True, silent=False)
     fleet.operate("op", "abort")
     ledger = f"/var/lib/covey-agent/{NAME}/ledger.json"
@@ -114,6 +122,21 @@ def a_bootstrap_that_lost_a_host_is_given_up(stage):
     fleet.agent_is_up(lost)
     expect(fleet.ledger(lost)["token"] in stage.tokens, f"{lost.name} does not know of what was given up: nothing is proven")
     fleet.clear_quarantine()
+
+
+def client_of_a_cluster(stage, host):
+    """Somebody who has a good certificate and does not make the cluster: "served", or "rejected" by the word of the journal."""
+    fleet = stage.cluster
+    place, since = fleet.folder / "kubernetes", time.time()
+    fleet.operate("kubeadm", "--output-dir", place)
+    names = [f"--cacert={place}/ca.crt", f"--cert={place}/apiserver-etcd-client.crt", f"--key={place}/apiserver-etcd-client.key"]
+    words = [fleet.program, "ctl", f"--endpoints=https://{host.address}:2379", "--dial-timeout=2s", "--command-timeout=3s", *names]
+    try:
+        stage.lab.operator([*words, "get", "--consistency=s", "first"], timeout=30)
+        return "served"
+    except LabError as error:
+        told = host.text("journalctl", "--no-pager", "-o", "cat", f"--since=@{since:.3f}", f"--unit={UNIT}")
+        return "rejected" if "rejected connection on client endpoint" in told else f"not rejected: {error}"
 
 
 @drill(loaded=False)
@@ -159,6 +182,8 @@ def one_apply_makes_a_cluster(stage):
         expect(re.search(r'initial-cluster-state: "?existing', text), f"{host.name} would make a new cluster at its next start:\n{text}")
         expect(host.text("systemctl", "is-enabled", UNIT) == "enabled", f"{UNIT} on {host.name} is not enabled")
     expect("Nothing to do" in fleet.operate("apply"), "a second apply has something to do")
+    said = client_of_a_cluster(stage, fleet.leader())
+    expect(said == "served", f"a client is not let in: {said}")
     expect(fleet.ledger(fleet.host("h1"))["token"] not in getattr(stage, "tokens", ()), "the token of an earlier cluster is used again")
     fleet.operate("status")
     return f"first write acknowledged by a quorum after {first[1]} s"

@@ -83,7 +83,7 @@ def the_quorum_is_lost_in_the_middle_of_a_replacement(stage):
     expect("covey op resume" in said, f"it does not say how to go on:\n{said}")
     status = fleet.operate("status", status=13)
     expect("NO-QUORUM" in status and lost.name in status, f"status does not name {lost.name}:\n{status}")
-    promises.the_cluster_is_not_healthy(left)
+    promises.the_cluster_is_not_healthy(left, "NO-QUORUM")
     refused = fleet.operate("op", "resume", status=3)
     expect(lost.name in refused, f"resume without a quorum does not name {lost.name}:\n{refused}")
     lost.boot()

@@ -140,7 +140,7 @@ def a_dead_member_is_replaced(stage):
     dead.power_loss(lose_unsynced=True)
     said = fleet.operate("member", "replace", dead.name, spare.name, status=3)
     expect("FENCE" in said and f"--attest-dead {dead.name}" in said, f"the refusal does not say what is wanted:\n{said}")
-    promises.the_cluster_is_not_healthy(fleet.others(dead)[0])
+    promises.the_cluster_is_not_healthy(fleet.others(dead)[0], "AT-RISK")
     fleet.operate("member", "replace", dead.name, spare.name, "--attest-dead", dead.name)
     took, gap = time.monotonic() - begun, quietest(stage, begun)
     dead.boot()

@@ -8,7 +8,7 @@ import time
 from systemdlab.processes import until
 
 from .acts import FLEET, expect
-from .cluster import UNIT
+from .cluster import NAME, UNIT
 from .fleet import AGENT
 from .members import quietest
 
@@ -142,7 +142,7 @@ def a_disk_that_syncs_slowly_is_named(stage):
 
 def seen_on(host, slow):
     """Milliseconds, as `covey status` on a host shows them of another; -1 when it does not."""
-    lines = host.run(["covey", "status"], check=False).stdout.splitlines()
+    lines = host.run(["covey", "status", f"/etc/covey/{NAME}/cluster.yaml"], check=False).stdout.splitlines()
     title = next((line for line in lines if line.startswith("HOST ")), "")
     row = next((line for line in lines if line.startswith(f"{slow.name} ")), "")
     at = title.find("FSYNC99")

@@ -6,7 +6,7 @@ failed, and the journal explains what it says.
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from systemdlab.processes import LabError
+from systemdlab.processes import LabError, until
 
 from . import load
 from .acts import expect
@@ -50,8 +50,29 @@ def systemd_is_content(cluster):
             expect(not failed, f"{host.name}: failed units:\n{failed}")
 
 
-def the_cluster_is_not_healthy(host):
-    """What watches units sees it, on a host that has a member."""
+def systemctl_tells(cluster):
+    """At the end of an act: whoever asks systemctl on a host with a member is told of the member and of the cluster."""
+    for host in cluster.with_agents():
+        if host not in cluster.hosts:
+            continue
+        status_says(host, AGENT, f"{NAME} active, healthy", f"cluster HEALTHY {len(cluster.hosts)}/{len(cluster.hosts)} can lose")
+        # Upstream's server tells systemd nothing.
+        if not cluster.engine:
+            status_says(host, UNIT, "voters")
+
+
+def status_says(host, unit, *words):
+    """An agent looks at the whole cluster four times a minute."""
+    until(
+        lambda: all(word in host.property(unit, "StatusText") for word in words), 40,
+        f"the status of {unit} on {host.name} does not say {words}", pause=0.5)
+    shown = host.text("systemctl", "status", "--no-pager", "--full", unit)
+    expect(all(word in shown for word in words), f"systemctl status on {host.name} does not show it:\n{shown}")
+
+
+def the_cluster_is_not_healthy(host, level):
+    """What watches units sees it, on a host that has a member, and the agent there says which level it is."""
+    status_says(host, AGENT, f"cluster {level}")
     host.run(["systemctl", "start", HEALTH], check=False)
     expect(host.run(["systemctl", "is-failed", HEALTH], check=False).stdout.strip() == "failed", f"{host.name}: {HEALTH} has not failed")
     failed = host.text("systemctl", "--failed", "--plain", "--no-legend")
