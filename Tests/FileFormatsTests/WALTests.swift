@@ -142,10 +142,28 @@ import Testing
         var end: Int { starts[starts.count - 1] }
     }
 
+    /// Seen whole, and through windows smaller than a record and than a sector: what comes of it must be the same.
     static func replay(_ bytes: Bytes, isLast: Bool = true) throws -> WALReplay {
-        var replay = WALReplay(from: LogSnapshot())
-        try replay.read(bytes, file: "w", isLast: isLast)
-        return replay
+        func read(_ windowBytes: Int) -> Result<WALReplay, any Error> {
+            Result {
+                var replay = WALReplay(from: LogSnapshot())
+                try replay.read(bytes, file: "w", isLast: isLast, windowBytes: windowBytes)
+                return replay
+            }
+        }
+        let whole = read(bytes.count)
+        for windowBytes in [1, 100, 1000] {
+            switch (whole, read(windowBytes)) {
+            case (.success(let whole), .success(let pieces)):
+                #expect(pieces.entries == whole.entries && pieces.state == whole.state, "window of \(windowBytes)")
+                #expect(pieces.snapshots == whole.snapshots && pieces.identity == whole.identity, "window of \(windowBytes)")
+                #expect((pieces.validEnd, pieces.end) == (whole.validEnd, whole.end), "window of \(windowBytes)")
+                #expect((pieces.checksum, pieces.lastIndex) == (whole.checksum, whole.lastIndex), "window of \(windowBytes)")
+            case (.failure(let whole), .failure(let pieces)): #expect("\(pieces)" == "\(whole)", "window of \(windowBytes)")
+            case (let whole, let pieces): Issue.record("window of \(windowBytes): \(pieces), not \(whole)")
+            }
+        }
+        return try whole.get()
     }
 
     /// What is left behind a snapshot, of a log with these entries (index, term) and then the snapshot's mark.

@@ -146,6 +146,9 @@ private func fuzzLog(_ bytes: [UInt8]) {
     var replay = WALReplay(from: LogSnapshot())
     _ = try? replay.read(bytes, file: "first", isLast: true)
     _ = try? replay.finish()
+    var throughWindow = WALReplay(from: LogSnapshot())
+    try? throughWindow.read(bytes, file: "first", isLast: true, windowBytes: 40)
+    precondition(throughWindow.entries == replay.entries && throughWindow.validEnd == replay.validEnd, "another log through a window")
     let opening = WALEncoder.opening(LogIdentity(member: MemberID(1), cluster: ClusterID(2)))
     var second = WALReplay(from: LogSnapshot())
     guard (try? second.read(opening + bytes, file: "second", isLast: true)) != nil else { return }

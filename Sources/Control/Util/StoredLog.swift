@@ -76,9 +76,13 @@ struct StoredLog {
         var isTorn = false
         for segment in segments {
             let path = wal + "/\(segment)"
-            let bytes = try BuildSite.onDisk { () throws(DiskError) in try Disk.read(path) }
-            var reader = WALSegmentReader(bytes, file: path, isLast: segment == segments.last, continuing: checksum)
-            do throws(LogDamage) { while try reader.next() != nil { records += 1 } } catch { throw CtlFailure(.error, "\(error)") }
+            let count = try BuildSite.onDisk { () throws(DiskError) in try Disk.size(path) }
+            var reader = WALSegmentReader(path, count: count, isLast: segment == segments.last, continuing: checksum)
+            while reader.end == nil {
+                do throws(LogDamage) { while try reader.next() != nil { records += 1 } } catch { throw CtlFailure(.error, "\(error)") }
+                guard let wanted = reader.wanted else { break }
+                reader.supply(try BuildSite.onDisk { () throws(DiskError) in try Disk.read(path, wanted) })
+            }
             checksum = reader.checksum
             isTorn = reader.end == .torn
         }

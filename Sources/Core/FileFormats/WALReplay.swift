@@ -1,5 +1,5 @@
 // Puts the records of a log together: whose it is, the last hard state, the entries behind a snapshot. Fed one segment
-// after the other, oldest first, so that only the entries stay in memory.
+// after the other, oldest first, and each piece by piece, so that only the entries stay in memory.
 
 import Foundations
 
@@ -21,31 +21,57 @@ package struct WALReplay: Sendable {
     package private(set) var validEnd = 0
     package private(set) var lastFile = ""
     private var startFound = false
+    private var reader: WALSegmentReader?
 
     package init(from start: LogSnapshot) { self.start = start }
 
-    package mutating func read(_ bytes: Bytes, file: String, isLast: Bool) throws(LogDamage) {
-        var reader = WALSegmentReader(bytes, file: file, isLast: isLast, continuing: checksum)
-        while let record = try reader.next() {
-            switch record.kind {
-            case .crc: break
-            case .metadata: try note(reader.identity(record), file, record.offset)
-            case .entry: try note(reader.entry(record), file, record.offset)
-            case .state: state = try reader.state(record)
-            case .snapshot:
-                let snapshot = try reader.snapshot(record)
-                snapshots.append(snapshot)
-                guard snapshot.index == start.index else { continue }
-                guard snapshot.term == start.term else { throw notFound(file, record.offset) }
-                // One that came from another member voids what does not lead up to it; one of our own follows its entry.
-                if start.index > 0, termAtStart != start.term { entries.removeAll() }
-                startFound = true
-            }
+    /// Begins with a segment of so many bytes. Then: `while let wanted = try advance() { supply(those bytes) }`.
+    package mutating func begin(_ file: String, count: Int, isLast: Bool, windowBytes: Int = WALSegmentReader.windowBytes) {
+        reader = WALSegmentReader(file, count: count, isLast: isLast, continuing: checksum, windowBytes: windowBytes)
+    }
+
+    /// Reads a segment that is in memory; seen through windows of `windowBytes` it says the same.
+    package mutating func read(
+        _ bytes: Bytes, file: String, isLast: Bool, windowBytes: Int = WALSegmentReader.windowBytes
+    ) throws(LogDamage) {
+        begin(file, count: bytes.count, isLast: isLast, windowBytes: windowBytes)
+        while let wanted = try advance() { supply(Bytes(bytes[wanted])) }
+    }
+
+    package mutating func supply(_ bytes: Bytes) { reader?.supply(bytes) }
+
+    /// Reads as far as it can see. What it wants to see next; nil when the segment has been read.
+    package mutating func advance() throws(LogDamage) -> Range<Int>? {
+        guard var reader else { unreachable("no segment was begun") }
+        // The reader's window has one owner, so that it is not copied.
+        self.reader = nil
+        while let record = try reader.next() { try take(record, reader) }
+        if let wanted = reader.wanted {
+            self.reader = reader
+            return wanted
         }
         checksum = reader.checksum
         end = reader.end ?? .clean
         validEnd = reader.validEnd
-        lastFile = file
+        lastFile = reader.file
+        return nil
+    }
+
+    private mutating func take(_ record: WALRecord, _ reader: WALSegmentReader) throws(LogDamage) {
+        switch record.kind {
+        case .crc: break
+        case .metadata: try note(reader.identity(record), reader.file, record.offset)
+        case .entry: try note(reader.entry(record), reader.file, record.offset)
+        case .state: state = try reader.state(record)
+        case .snapshot:
+            let snapshot = try reader.snapshot(record)
+            snapshots.append(snapshot)
+            guard snapshot.index == start.index else { return }
+            guard snapshot.term == start.term else { throw notFound(reader.file, record.offset) }
+            // One that came from another member voids what does not lead up to it; one of our own follows its entry.
+            if start.index > 0, termAtStart != start.term { entries.removeAll() }
+            startFound = true
+        }
     }
 
     /// To be called after the last segment.

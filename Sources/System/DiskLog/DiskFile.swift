@@ -95,15 +95,19 @@ struct DiskFile: ~Copyable {
         }
     }
 
-    func readAll() throws(DiskError) -> [UInt8] {
-        let size = try size()
+    func readAll() throws(DiskError) -> [UInt8] { try read(0..<size()) }
+
+    /// A part of the file. That it ends earlier than it did when it was opened is an error.
+    func read(_ part: Range<Int>) throws(DiskError) -> [UInt8] {
         var failure: Int32 = 0
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-            while count < size {
-                let got = unsafe pread(descriptor, buffer.baseAddress.unsafelyUnwrapped + count, size - count, count)
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: part.count) { buffer, count in
+            while count < part.count {
+                let got = unsafe pread(
+                    descriptor, buffer.baseAddress.unsafelyUnwrapped + count, part.count - count, part.lowerBound + count)
                 if got > 0 {
                     count += got
                 } else if got == 0 {
+                    failure = EIO
                     break
                 } else if errno != EINTR {
                     failure = errno
@@ -176,6 +180,12 @@ package enum Disk {
     package static func read(_ path: String) throws(DiskError) -> [UInt8] {
         try DiskFile(opening: path, O_RDONLY).readAll()
     }
+
+    package static func read(_ path: String, _ part: Range<Int>) throws(DiskError) -> [UInt8] {
+        try DiskFile(opening: path, O_RDONLY).read(part)
+    }
+
+    package static func size(_ path: String) throws(DiskError) -> Int { try DiskFile(opening: path, O_RDONLY).size() }
 
     /// Writes a file so that after a crash there is the old one or the new one, never a part.
     package static func replace(

@@ -57,8 +57,12 @@ enum LogSegments {
         var replay = WALReplay(from: snapshot)
         for name in names {
             let path = directory + "/" + name.description
-            let bytes = try disk { () throws(DiskError) in try Disk.read(path) }
-            do { try replay.read(bytes, file: path, isLast: name == names.last) } catch { throw .damage(error) }
+            let file = try disk { () throws(DiskError) in try DiskFile(opening: path, O_RDONLY) }
+            let count = try disk { () throws(DiskError) in try file.size() }
+            replay.begin(path, count: count, isLast: name == names.last)
+            while let wanted = try reading({ () throws(LogDamage) in try replay.advance() }) {
+                replay.supply(try disk { () throws(DiskError) in try file.read(wanted) })
+            }
         }
         do { try replay.finish() } catch { throw .damage(error) }
         return replay
