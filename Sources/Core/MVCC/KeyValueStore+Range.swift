@@ -134,10 +134,12 @@ extension KeyValueStore {
         let limit = options.limit > 0 ? Int(options.limit) : Int.max
         var result = RangeResult()
         var scan = index.scan(from: key, to: end, isOpen: KeyValueStore.isOpenEnd(end))
+        var pairs = Gathering(self, options, tag)
         while result.pairs < limit, let (ref, version) = next(&scan, at: main) {
-            append(ref, version, options, tag, &bytes)
+            pairs.add(ref, version, self, &bytes)
             result.pairs += 1
         }
+        pairs.finish(self, &bytes)
         if result.pairs < limit {
             result.count = Int64(result.pairs)
         } else if main == .max {
@@ -159,6 +161,42 @@ extension KeyValueStore {
             appendStored(version.revision, field: tag, to: &bytes)
         } else {
             appendKeyOnly(ref, version, tag, &bytes)
+        }
+    }
+
+    /// Appends pairs one after the other, and looks up together those that are neighbours in the answer and in the store:
+    /// what a look-up costs is mostly what is around it.
+    private struct Gathering {
+        private static let keysMax = 256
+
+        private let options: RangeOptions
+        private let tag: UInt8
+        private let firstPending: Revision
+        private var keys: [UInt8] = []
+
+        init(_ store: KeyValueStore, _ options: RangeOptions, _ tag: UInt8) {
+            self.options = options
+            self.tag = tag
+            firstPending = store.firstPending
+            swap(&keys, &store.gatheredKeys)
+            keys.reserveCapacity(Gathering.keysMax * RevisionKey.tombstoneCount)
+        }
+
+        @inline(__always)
+        mutating func add(_ ref: KeyIndex.Ref, _ version: KeyVersion, _ store: KeyValueStore, _ bytes: inout [UInt8]) {
+            if options.keysOnly || version.revision >= firstPending {
+                store.appendStored(keys: &keys, field: tag, to: &bytes)
+                return store.append(ref, version, options, tag, &bytes)
+            }
+            RevisionKey.append(version.revision, isTombstone: false, to: &keys)
+            if keys.count >= Gathering.keysMax * RevisionKey.putCount {
+                store.appendStored(keys: &keys, field: tag, to: &bytes)
+            }
+        }
+
+        mutating func finish(_ store: KeyValueStore, _ bytes: inout [UInt8]) {
+            store.appendStored(keys: &keys, field: tag, to: &bytes)
+            swap(&keys, &store.gatheredKeys)
         }
     }
 
@@ -238,10 +276,12 @@ extension KeyValueStore {
 
         sort(&candidates, options)
         result.more = candidates.count > limit
+        var pairs = Gathering(self, options, tag)
         for candidate in candidates.prefix(limit) {
-            append(candidate.ref, candidate.version, options, tag, &bytes)
+            pairs.add(candidate.ref, candidate.version, self, &bytes)
             result.pairs += 1
         }
+        pairs.finish(self, &bytes)
         return result
     }
 

@@ -110,6 +110,7 @@ package final class KeyValueStore {
     // Room that is used again: empty between calls.
     private var revisionKey = [UInt8](repeating: 0, count: RevisionKey.putCount)
     var scratch: [UInt8] = []
+    var gatheredKeys: [UInt8] = []
     var refs: [KeyIndex.Ref] = []
 
     /// A store over what `store` holds: rebuilds the index; `attach` gets each key that is alive with a lease, in key order.
@@ -186,6 +187,20 @@ package final class KeyValueStore {
             return
         }
         fetch(revision) { FieldWriter.bytes(tag, $0, &bytes) }
+    }
+
+    /// Revisions from this one on are read from `pending`.
+    var firstPending: Revision { pending.firstRevision ?? Revision(main: .max) }
+
+    /// Appends the stored bytes of revisions that are not pending, as fields, and empties the list of their keys.
+    func appendStored(keys: inout [UInt8], field tag: UInt8, to bytes: inout [UInt8]) {
+        if keys.isEmpty { return }
+        var missing = 0
+        view.get(.key, each: RevisionKey.putCount, of: keys.rawSpan) {
+            if let stored = $0 { FieldWriter.bytes(tag, stored, &bytes) } else { missing += 1 }
+        }
+        invariant(missing == 0, "\(missing) revisions are in the index, so they are in the store")
+        keys.removeAll(keepingCapacity: true)
     }
 
     private func fetch(_ revision: Revision, _ body: (RawSpan) -> Void) {

@@ -71,11 +71,22 @@ package protocol StoreView: AnyObject {
     /// Calls `body` with the value, borrowed for the call, or with nil.
     func get(_ table: StoreTable, _ key: RawSpan, _ body: (RawSpan?) -> Void)
 
+    /// The same for many keys, which lie one behind the other, `keyBytes` each: `body` is called for each in turn.
+    func get(_ table: StoreTable, each keyBytes: Int, of keys: RawSpan, _ body: (RawSpan?) -> Void)
+
     /// Calls `body` for each pair with from <= key < to (to nil: to the end), ascending, until it returns false.
     func scan(_ table: StoreTable, from: [UInt8], to: [UInt8]?, _ body: (_ key: RawSpan, _ value: RawSpan) -> Bool)
 
     /// Number of pairs in the table.
     func count(_ table: StoreTable) -> Int
+}
+
+extension StoreView {
+    package func get(_ table: StoreTable, each keyBytes: Int, of keys: RawSpan, _ body: (RawSpan?) -> Void) {
+        for start in stride(from: 0, to: keys.byteCount, by: keyBytes) {
+            get(table, keys.extracting(start..<start + keyBytes), body)
+        }
+    }
 }
 
 package protocol OrderedStore: AnyObject {

@@ -48,6 +48,35 @@ package final class LMDBView: StoreView {
         body(unsafe span(value))
     }
 
+    /// The cursor is taken once for all of them.
+    package func get(_ table: StoreTable, each keyBytes: Int, of keys: RawSpan, _ body: (RawSpan?) -> Void) {
+        invariant(keyBytes > 0 && keyBytes < LongKeys.prefixBytes, "keys of \(keyBytes) bytes are looked up together")
+        let cursor = unsafe reader.takeCursor(table)
+        defer { unsafe reader.giveBack(cursor, table) }
+        var value = unsafe MDB_val()
+        var untilStep = step
+        for start in stride(from: 0, to: keys.byteCount, by: keyBytes) {
+            let key = keys.extracting(start..<start + keyBytes)
+            if untilStep == 0 {
+                if unsafe isNext(key, cursor, &value) {
+                    body(unsafe span(value))
+                    continue
+                }
+                untilStep = LMDBView.stepsAfterMiss
+            } else {
+                untilStep -= 1
+            }
+            let code = unsafe withValue(key) { key in unsafe mdb_cursor_get(cursor, &key, &value, MDB_SET) }
+            if code == MDB_NOTFOUND {
+                body(nil)
+            } else {
+                reader.mustSucceed(code, "read")
+                body(unsafe span(value))
+            }
+        }
+        step = untilStep
+    }
+
     /// Whether the cursor's next record has the key.
     @unsafe
     private func isNext(_ key: RawSpan, _ cursor: OpaquePointer, _ value: inout MDB_val) -> Bool {
