@@ -71,7 +71,26 @@ private final class Echo: ServerSessionOwner {
     func pingReceived() { events.append("ping") }
     func pingAcknowledged() { events.append("pong") }
 
-    func feed(_ bytes: [UInt8]) -> Bool { session.receive(bytes.rawSpan) }
+    /// When set, answers leave before the next request is looked at once so many bytes wait; where that was, in the last feed.
+    var sendsSoon: Int?
+    private(set) var stops: [Int] = []
+    private var sent: [UInt8] = []
+
+    func feed(_ bytes: [UInt8]) -> Bool {
+        guard let sendsSoon else { return session.receive(bytes.rawSpan) }
+        stops = []
+        var at = 0
+        while at < bytes.count {
+            let next = session.receive(bytes.rawSpan, from: at, untilQueued: sendsSoon)
+            #expect(next > at && next <= bytes.count)
+            at = next
+            if at < bytes.count {
+                stops.append(at)
+                sent += output()
+            }
+        }
+        return !session.isFinished
+    }
 
     /// Feeds frames, returns what the session answers.
     func exchange(_ frames: Frame...) -> [Frame] { exchange(frames) }
@@ -81,8 +100,14 @@ private final class Echo: ServerSessionOwner {
         return Frame.parse(output())
     }
 
+    /// What left while the last feed went on.
+    func takeSent() -> [UInt8] {
+        defer { sent = [] }
+        return sent
+    }
+
     func output() -> [UInt8] {
-        var all: [UInt8] = []
+        var all = takeSent()
         while true {
             var piece: [UInt8] = []
             session.send(into: &piece, limit: 50_000)
@@ -173,6 +198,32 @@ private final class Client: ClientSessionOwner {
 }
 
 @Suite struct ServerSessionTests {
+    @Test func `large answers may leave before the next request is looked at, never within one`() {
+        var frames: [Frame] = []
+        for stream in stride(from: UInt32(1), to: 17, by: 2) {
+            frames.append(.call(stream))
+            // The end of the stream in a frame of its own, as some clients send it: to answer before it would reset the stream.
+            frames.append(.message(stream, [UInt8](repeating: 1, count: 3000), flags: stream % 4 == 1 ? 0 : Frame.endStream))
+            if stream % 4 == 1 { frames.append(Frame(.data, flags: Frame.endStream, stream: stream)) }
+        }
+        let whole = Echo.greeted()
+        let soon = Echo.greeted()
+        soon.sendsSoon = 4000
+        // What a window or a closed stream is told may come at another time.
+        let answers = [soon, whole].map { $0.exchange(frames).filter { $0.type != Frame.Kind.windowUpdate.rawValue }.map(\.short) }
+        #expect(answers[0] == answers[1] && answers[0].count == 8 * 3)
+        let events = [soon, whole].map { $0.events.filter { !$0.hasPrefix("closed") } }
+        #expect(events[0] == events[1] && soon.events.count == whole.events.count)
+        // Two answers are more than 4,000 bytes; every other request begins with none waiting.
+        var starts: [Int] = []
+        var at = 0
+        for frame in frames {
+            if frame.type == Frame.Kind.headers.rawValue && frame.stream % 4 == 1 && frame.stream > 1 { starts.append(at) }
+            at += frame.bytes.count
+        }
+        #expect(soon.stops == starts)
+    }
+
     @Test(arguments: 0..<8) func `random calls of nghttp2's client come back whole`(_ seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var serverLimits = ServerSession.Limits()
@@ -182,6 +233,7 @@ private final class Client: ClientSessionOwner {
             (serverLimits.streamWindow, serverLimits.connectionWindow) = (70_000, 80_000)
         }
         let server = Echo(serverLimits)
+        if seed % 4 > 1 { server.sendsSoon = 10_000 }
         let client = Client(clientLimits)
         var left = 60
         var reset: Set<Int> = []
@@ -218,8 +270,8 @@ private final class Client: ClientSessionOwner {
                 #expect(server.feed(Array(bytes[at..<end])), "seed \(seed)")
                 at = end
             }
-            var answer: [UInt8] = []
-            server.session.send(into: &answer, limit: Int.random(in: 1...200_000, using: &random))
+            var answer = server.takeSent()
+            server.session.send(into: &answer, limit: answer.count + Int.random(in: 1...200_000, using: &random))
             let isTaken = client.feed(answer)
             #expect(isTaken)
             if !bytes.isEmpty || !answer.isEmpty || left > 0 { quiet = 0 }

@@ -24,6 +24,9 @@ final class ServerConnection: EventHandler {
     // The server owns its connections and closes them before it goes.
     private unowned(unsafe) let owner: GRPCServer
     var server: GRPCServer { unsafe owner }
+    /// More than this does not wait for the end of the turn.
+    private static let queuedSoonMax = 128 << 10
+
     let index: Int32
     let descriptor: Int32
     var peer: PeerIdentity
@@ -180,11 +183,23 @@ final class ServerConnection: EventHandler {
 
     private func deliver(_ bytes: RawSpan) {
         switch wire {
-        case .http2(let session):
-            if !session.receive(bytes) { closesAfterFlush = true }
+        case .http2(let session): deliver(bytes, to: session)
         case .http1(let exchange): exchange.receive(bytes)
         case .unknown: sniff(bytes)
         }
+    }
+
+    /// Large answers leave as soon as they are made, before the next request is looked at: they are in the processor's cache
+    /// then, and the room they take is used again.
+    private func deliver(_ bytes: RawSpan, to session: ServerSession) {
+        var at = 0
+        while at < bytes.byteCount && !isClosed && lingersUntil == 0 {
+            // What the socket does not take has to wait anyway.
+            let isStuck = backlogStart < backlog.count
+            at = session.receive(bytes, from: at, untilQueued: isStuck ? .max : ServerConnection.queuedSoonMax)
+            if at < bytes.byteCount { flush() }
+        }
+        if session.isFinished { closesAfterFlush = true }
     }
 
     /// HTTP/2 with prior knowledge starts with a fixed preface; anything else is HTTP/1.1.

@@ -40,8 +40,15 @@ extension ServerSession {
 
     /// Feeds what came from the peer. False when the connection cannot go on: flush (there may be a GOAWAY) and close.
     package func receive(_ bytes: RawSpan) -> Bool {
+        _ = receive(bytes, from: 0, untilQueued: .max)
+        return !isFinished
+    }
+
+    /// The same from an offset on, and only up to the next request when more than so many bytes of answers wait that can be
+    /// sent: where it is then. At least a frame is taken, and all of the bytes when the connection cannot go on.
+    package func receive(_ bytes: RawSpan, from start: Int, untilQueued queueMax: Int) -> Int {
         if control.count > limits.controlBytesMax { fail(HTTP2ErrorCode.enhanceYourCalm, "flood") }
-        var at = 0
+        var at = start
         while at < bytes.byteCount && !isFinished {
             if reading.isInData {
                 at = takeData(bytes, at)
@@ -50,9 +57,17 @@ extension ServerSession {
             } else {
                 at = takeRest(bytes, at)
             }
+            if queuedBytes > queueMax && !forTurn.isEmpty && isRequest(bytes, at) { break }
         }
         if pendingWindowChange != 0 { applyWindowChange() }
-        return !isFinished
+        return isFinished ? bytes.byteCount : at
+    }
+
+    /// Whether a request begins here, and not more of one that may have its answer: a stream whose answer leaves before the end
+    /// of its request has been seen is reset.
+    private func isRequest(_ bytes: RawSpan, _ at: Int) -> Bool {
+        guard !reading.isInData, reading.pending.isEmpty, reading.skipped == 0, reading.blockStream == 0 else { return false }
+        return bytes.byteCount - at >= FrameHeader.size && FrameHeader(bytes, at: at).type == FrameHeader.Kind.headers
     }
 
     /// At the start of a frame.
