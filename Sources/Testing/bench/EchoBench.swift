@@ -37,7 +37,6 @@ final class EchoBench {
         let put = PutRequest(key: key, value: key).encoded()
         UnaryLoad(.init(connections: 1, streams: 1, calls: 1), LoadMethod("/etcdserverpb.KV/Put"), put).run(port: server.port)
         let message = RangeRequest(key: key, serializable: true).encoded()
-        write([0, 0, 0, 0, UInt8(message.count)] + message, to: folder + "/body")
         // Itself, as a process of its own.
         guard let program = CommandLine.arguments.first.map({ $0.contains("/") ? $0 : "/proc/self/exe" }) else { return }
         for (one, target) in [(BenchCase.echo, 6.0), (BenchCase.echoTLS, 4.0)] where options.wants(one) {
@@ -48,9 +47,9 @@ final class EchoBench {
             var (ours, theirs) = (Outcome(), Outcome())
             let scheme = isTLS ? "https" : "http"
             for _ in 0..<options.rounds {
-                ours.merge(load({ echo.cpuSeconds }, "\(scheme)://127.0.0.1:\(port)/echo.Echo/Unary"))
+                ours.merge(load({ echo.cpuSeconds }, "\(scheme)://127.0.0.1:\(port)/echo.Echo/Unary", message))
                 let url = "\(scheme)://127.0.0.1:\(server.port + (isTLS ? 2 : 0))/etcdserverpb.KV/Range"
-                theirs.merge(load({ server.cpuSeconds }, url))
+                theirs.merge(load({ server.cpuSeconds }, url, message))
             }
             report.add(
                 "echo, h2load 16 connections x 64\(isTLS ? ", TLS" : "") (etcd: serializable range)",
@@ -62,31 +61,10 @@ final class EchoBench {
         }
     }
 
-    private func load(_ cpu: () -> Double, _ url: String) -> Outcome {
-        guard let h2load = RealTools.h2load else { fail("no h2load; `make deps` installs it") }
+    private func load(_ cpu: () -> Double, _ url: String, _ message: [UInt8]) -> Outcome {
         let before = cpu()
-        let result = Subprocess.run(
-            h2load,
-            [
-                "-D", "\(max(1, Int(options.seconds)))", "-c", "16", "-m", "64", "-t", "1", "-d", folder + "/body",
-                "-H", "content-type: application/grpc", "-H", "te: trailers", url,
-            ])
-        let used = cpu() - before
-        var (done, failed, data, rate) = (0, 1, 0, 0.0)
-        for line in result.output.split(separator: "\n") {
-            let words = line.split { $0 == " " || $0 == "," }
-            if line.hasPrefix("finished in") { rate = Double(words[3]) ?? 0 }
-            if line.hasPrefix("requests:") { (done, failed) = (Int(words[5]) ?? 0, Int(words[9]) ?? 1) }
-            // An error is an answer without data.
-            if line.hasPrefix("traffic:") { data = Int(words.dropLast(1).last?.filter(\.isNumber) ?? "") ?? 0 }
-        }
-        guard done > 0, failed == 0, data >= done * 5 else { fail("h2load \(url): \(result.output)") }
-        return Outcome(rates: [rate], count: done, cpu: used)
-    }
-
-    private func write(_ bytes: [UInt8], to path: String) {
-        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        guard unsafe Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { fail("\(path): errno \(errno)") }
-        close(descriptor)
+        var outcome = H2Load(seconds: options.seconds, folder: folder).run(url, message)
+        outcome.cpu = cpu() - before
+        return outcome
     }
 }

@@ -32,6 +32,8 @@ struct Figure {
     var isBetterHigh = false
     /// How many times better it is to be.
     var target: Double?
+    /// What ours is to be at most, whatever theirs is.
+    var limit: Double?
 
     /// How many times better ours is.
     var ratio: Double { isBetterHigh ? ours / theirs : theirs / ours }
@@ -78,9 +80,11 @@ final class Report {
         let digits = min(figure.ours, figure.theirs) < 10 ? 2 : min(figure.ours, figure.theirs) < 1000 ? 1 : 0
         return [
             figure.unit, fixed(figure.ours, digits), fixed(figure.theirs, digits), fixed(figure.ratio, 1),
-            figure.target.map { fixed($0, $0 == $0.rounded() ? 0 : 1) } ?? "",
+            figure.target.map(short) ?? figure.limit.map { "<= \(short($0))" } ?? "",
         ]
     }
+
+    private static func short(_ number: Double) -> String { fixed(number, number == number.rounded() ? 0 : 1) }
 
     private static func line(_ cells: [String]) -> String {
         let widths = [44, 10, 12, 12, 8, 8]

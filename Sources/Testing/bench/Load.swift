@@ -63,6 +63,8 @@ final class UnaryLoad: LoadOwner {
         var calls: Int?
         /// So many calls begin in a second, whether or not others are answered; each is timed from when it was due.
         var offered: Double?
+        /// Looks for answers again and again instead of sleeping until one comes.
+        var polls = false
     }
 
     private(set) var completed = 0
@@ -103,7 +105,7 @@ final class UnaryLoad: LoadOwner {
         now = begin
         for connection in connections { fill(connection) }
         while (goesOn && shape.offered != nil) || connections.contains(where: { $0.inFlight > 0 }) {
-            now = poller.wait(connections, milliseconds: shape.offered == nil ? nil : 1)
+            now = poller.wait(connections, milliseconds: shape.polls ? 0 : shape.offered == nil ? nil : 1)
             poller.read(connections, now) { if shape.offered == nil { fill($0) } }
             if shape.offered != nil { offer() }
             if shape.calls == nil && now >= deadline { goesOn = false }

@@ -88,7 +88,9 @@ enum ServerBench {
         }
         if options.attached {
             let server = MeasuredServer(name: "", program: "", extra: [], port: options.port, folder: "/var/tmp/covey-bench")
-            return ServerCases(options: options, covey: server, etcd: nil, report: Report(etcd: "-")).run()
+            let folder = temporaryFolder()
+            defer { _ = Subprocess.run("/bin/rm", ["-rf", folder]) }
+            return ServerCases(options: options, covey: server, etcd: nil, report: Report(etcd: "-"), folder: folder).run()
         }
         guard let tools = RealTools.etcd35, unsafe access(options.covey, X_OK) == 0 else {
             print("covey-bench: needs \(options.covey) and an etcd to compare with; `make bench` makes both")
@@ -108,7 +110,7 @@ enum ServerBench {
                 name: "etcd", program: etcd, extra: ["--log-level", "error"], port: options.port + 5, folder: folder + "/etcd")
             covey.start()
             other.start()
-            ServerCases(options: options, covey: covey, etcd: other, report: report).run()
+            ServerCases(options: options, covey: covey, etcd: other, report: report, folder: folder).run()
             covey.stop()
             other.stop()
         }
