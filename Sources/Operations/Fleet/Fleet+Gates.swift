@@ -68,6 +68,7 @@ extension Fleet {
             }
             facts.voters[host.name] = voter
         }
+        await agree(present.filter { views[$0.name]?.isHealthy == true }, &facts)
         if context.gates.contains(.hash) { await hashes(present.filter { views[$0.name]?.isHealthy == true }, &facts) }
         let hosts = present.map(\.name).filter { facts.voters[$0] != nil } + context.coming
         facts.hosts = await describe(
@@ -138,6 +139,16 @@ extension Fleet {
                 id: number(member["ID"]), name: member["name"]?.string ?? "",
                 peerURL: (member["peerURLs"]?.array ?? []).compactMap(\.string).joined(separator: ","),
                 isLearner: member["isLearner"]?.bool ?? false)
+        }
+    }
+
+    /// Lists asked for one after the other while one of them changes (a member that was started tells its name) differ for a moment.
+    private func agree(_ hosts: [Inventory.Host], _ facts: inout GateFacts) async {
+        for _ in 0..<5 {
+            let lists = hosts.compactMap { facts.voters[$0.name]?.members?.sorted { $0.id < $1.id } }
+            guard let first = lists.first, !lists.allSatisfy({ $0 == first }) else { return }
+            try? await Task.sleep(for: .milliseconds(300))  // tasks are not cancelled
+            for host in hosts where facts.voters[host.name] != nil { facts.voters[host.name]?.members = await memberList(host) }
         }
     }
 
