@@ -81,11 +81,15 @@ def becomes_true(condition, process, seconds=60):
     return False
 
 
+# Test runners block signals, and the servers that are launched here are to hear theirs: what is set before there are threads
+# holds for all of them and for every child. (A preexec_fn could do it too, but then children are made by fork(), with threads of
+# gRPC in the middle of something.)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def launch(args, log, **more):
-    """A server that hears its signals whoever starts it: test runners block some."""
     return subprocess.Popen(
-        args, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []), **more)
+        args, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ, SWIFT_BACKTRACE="enable=no"), **more)
 
 
 class Server:

@@ -10,7 +10,6 @@ import argparse
 import concurrent.futures
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -116,8 +115,7 @@ def end_of(command, words, env):
                 file.write(text)
         process = subprocess.Popen(
             command + words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-            env=dict(clean, SWIFT_BACKTRACE="enable=no", **env),
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []))
+            env=dict(clean, SWIFT_BACKTRACE="enable=no", **env))
         try:
             _, text = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
