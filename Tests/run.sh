@@ -9,10 +9,6 @@ export TEST_PROGRAM=$PWD/.build/release/covey
 
 failed=()
 began=$SECONDS
-# Parts that run beside each other: process, log, name.
-beside=() logs=() names=()
-# Those hear an interrupt only from here.
-trap 'trap - INT TERM; kill 0' INT TERM
 
 # part NAME COMMAND...: says how long it took and whether it failed.
 part() {
@@ -30,31 +26,6 @@ finish() {
     printf 'FAILED: %s\n' "${failed[@]}"
     exit 1
 }
-
-# aside NAME COMMAND...: the same beside what comes next; `together` waits for all of them and shows what they said.
-aside() {
-    local log
-    log=$(mktemp)
-    (
-        failed=()
-        part "$@"
-        [ ${#failed[@]} = 0 ]
-    ) >"$log" 2>&1 &
-    beside+=($!) logs+=("$log") names+=("$1")
-}
-
-together() {
-    local i
-    for i in "${!beside[@]}"; do
-        wait "${beside[i]}" || failed+=("${names[i]}")
-        cat "${logs[i]}"
-        rm "${logs[i]}"
-    done
-    beside=() logs=() names=()
-}
-
-# The tests of some suites, one after the other. Not by `swift test`, of which only one runs at a time.
-suites() { .build/debug/coveyPackageTests.xctest --testing-library swift-testing --no-parallel --filter "$1"; }
 
 must() {
     local before=${#failed[@]}
@@ -75,7 +46,7 @@ drills() {
 }
 
 # A test that waits for another program holds one of the few threads that tests share, and one that measures memory sees
-# its neighbours': those run in processes of their own, one at a time in each.
+# its neighbours': those run by themselves.
 apart='^(ClientTests|ClusterTests|ControlTests|OperationsTests|PeerTests)\.|BlackBoxTests'
 
 part "layout of the source" make --no-print-directory lint
@@ -84,11 +55,9 @@ must "build, warnings are errors" swift build --build-tests
 must "the program as it ships" make --no-print-directory release
 part "tests" swift test --skip-build --parallel --skip "$apart"
 part "the client library beside real servers" swift test --skip-build --filter '^ClientTests\.'
+part "whole programs: recordings, random operations beside a real server, kills, clusters" swift test --skip-build --no-parallel \
+    --filter '^(PeerTests|ControlTests|OperationsTests|ClusterTests)\.|BlackBoxTests'
 part "simulated clusters under seeded faults" make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"
-# These wait for elections, leases and reboots more than they compute.
-aside "whole servers: recordings, random operations beside a real server, kills" suites 'BlackBoxTests'
-aside "whole clusters and tools, beside real ones" suites '^(PeerTests|ControlTests|OperationsTests|ClusterTests)\.'
-aside "the package, on real systemd hosts" drills
-together
+part "the package, on real systemd hosts" drills
 
 finish
