@@ -45,6 +45,20 @@ import Testing
         #expect(times.slowest(at: 10 * Self.second) == 32_000_000)
     }
 
+    @Test func `a member that was started again counts from nought, even when it has counted further`() {
+        var times = SyncTimes()
+        times.saw(page([50, 0, 0, 0, 0]), at: 0)
+        times.saw(page([10, 0, 0, 60, 0]), at: 10 * Self.second)
+        #expect(times.slowest(at: 10 * Self.second) == nil)
+        times.saw(page([10, 0, 0, 260, 0]), at: 20 * Self.second)
+        #expect(times.slowest(at: 20 * Self.second) ?? 0 > 16_000_000)
+        times.saw("no page of metrics", at: 30 * Self.second)
+        times.saw(Self.short, at: 40 * Self.second)
+        #expect(times.slowest(at: 40 * Self.second) == nil)
+    }
+
+    private static let short = "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} 1000\n"
+
     @Test func `too few syncs tell nothing`() {
         var times = SyncTimes()
         times.saw(page([0, 0, 0, 0, 0]), at: 0)

@@ -87,7 +87,8 @@ final class SystemdBackend: ServiceBackend {
                 try bus.start("covey-health@\(cluster).timer")
             } else {
                 try bus.stop("covey-health@\(cluster).timer")
-                // What it said last is not about this host any more, and nobody would ever take it back.
+                // What it said last, or is about to say, is not about this host any more, and nobody would ever take it back.
+                try bus.stop("covey-health@\(cluster).service")
                 try bus.resetFailed("covey-health@\(cluster).service")
             }
         }

@@ -28,8 +28,11 @@ struct SyncTimes: Sendable {
     /// A page of metrics. A member that was started again counts from nought, and so does this.
     mutating func saw(_ page: String, at now: UInt64) {
         let buckets = page.split(separator: "\n").compactMap(Self.bucket)
-        guard let total = buckets.last?.count else { return }
-        if let last = looks.last?.buckets.last?.count, total < last { looks = [] }
+        guard !buckets.isEmpty else { return }
+        // Any count that is less says so: of a member that syncs much more slowly now, all together may be more.
+        if let last = looks.last?.buckets, last.count != buckets.count || zip(last, buckets).contains(where: { $0.count > $1.count }) {
+            looks = []
+        }
         looks.append(Look(at: now, buckets: buckets))
         looks.removeAll { now &- $0.at > Self.span }
     }
