@@ -41,7 +41,10 @@ struct ElectionWatch: Sendable {
     /// Seconds since the last such election by the word of all agents; nil when none has seen one. `term` is the members' own
     /// word now: a higher one than agents know came after their last look.
     static func secondsSince(term: UInt64, _ agents: [AgentPB.ObserveResponse], now: Int64) -> Int64? {
-        let told = agents.compactMap(\.elections)
+        // No agent is believed to have looked in the future.
+        let told = agents.compactMap(\.elections).map { one in
+            AgentPB.Elections(term: one.term, looked: max(0, one.looked), hasElected: one.hasElected, elected: max(0, one.elected))
+        }
         let known = told.filter(\.hasElected).map(\.elected).min()
         guard let newest = told.max(by: { ($0.term, -$0.looked) < ($1.term, -$1.looked) }), term > newest.term else { return known }
         let wasHeld = agents.contains { held($0.operation, since: now - newest.looked) }
