@@ -69,35 +69,9 @@ enum GRPCProxyCommand {
             Option("experimental-enable-grpc-logging", .bool, "logging all grpc requests and responses"),
         ] + ServiceEndpoints.options)
 
-    private static func root(_ program: String) -> Command {
-        var root = Command(
-            program, "", "", commands: [Command("grpc-proxy", "", "grpc-proxy related command", commands: [start])])
-        root.runnable = false
-        return root
-    }
-
     /// `words` begin with `grpc-proxy`.
     static func run(_ words: [String], calledAs program: String) -> Int32 {
-        let root = root(program)
-        let usage = PlainUsage(root: root)
-        do throws(CommandLineFailure) {
-            switch try CommandLineParser(root, prefixMatching: false).parse(words) {
-            case .help(let path, let command):
-                Process.write(usage.help(path, command), to: STDOUT_FILENO)
-                return 0
-            case .unknownHelpTopic(let topic):
-                ServerProgram.complain("Unknown help topic \(topic)")
-                return 0
-            case .run(let parsed):
-                guard let stray = parsed.words.first else { return serve(parsed.values, words) }
-                ServerProgram.complain("Error: \(GoText.quote(stray)) is no flag of \(parsed.name)")
-                return 1
-            }
-        } catch {
-            ServerProgram.complain("Error: \(error)")
-            if case .badFlag(_, let path, let command) = error { ServerProgram.complain(usage.text(path, command)) }
-            return 1
-        }
+        FrontCommand.run("grpc-proxy", start, words, calledAs: program, serve)
     }
 
     private static func serve(_ values: OptionValues, _ words: [String]) -> Int32 {
