@@ -20,14 +20,15 @@ final class ProxyPages {
     /// Through the advertised address; nil without one.
     private let own: GRPCProxy?
     private let http: HTTP1Client
-    private let origins: [HTTPOrigin]
+    /// Of the members.
+    private let urls: [String]
     private let metrics: ProxyMetrics
 
-    init(_ proxy: GRPCProxy, own: GRPCProxy?, _ http: HTTP1Client, _ origins: [HTTPOrigin], _ metrics: ProxyMetrics) {
+    init(_ proxy: GRPCProxy, own: GRPCProxy?, _ http: HTTP1Client, _ urls: [String], _ metrics: ProxyMetrics) {
         self.proxy = proxy
         self.own = own
         self.http = http
-        self.origins = origins
+        self.urls = urls
         self.metrics = metrics
     }
 
@@ -46,7 +47,7 @@ final class ProxyPages {
                 if let reason { return answer(Self.health(reason)) }
                 Self.watches(own) { answer(Self.health($0)) }
             }
-        case "/metrics": relay(origins[...], answer)
+        case "/metrics": relay(answer)
         case "/proxy/metrics": answer(Self.metrics(metrics.page()))
         default: answer(.notFound)
         }
@@ -94,16 +95,11 @@ final class ProxyPages {
     }
 
     /// Of the first member that answers.
-    private func relay(_ origins: ArraySlice<HTTPOrigin>, _ answer: @escaping (PlainResponse) -> Void) {
-        guard let origin = origins.first else { return answer(.text(500, "Internal server error")) }
-        var request = HTTP1ClientRequest("GET", "/metrics")
-        request.timeout = 5_000_000_000
-        _ = http.send(
-            request, to: origin,
-            Page { [weak self] text in
-                guard let self else { return }
-                if let text { answer(Self.metrics(text)) } else { relay(origins.dropFirst(), answer) }
-            })
+    private func relay(_ answer: @escaping (PlainResponse) -> Void) {
+        PeerFetch.start(PeerRequest(urls, "/metrics"), http) { result in
+            guard case .success(let page) = result, page.status == 200 else { return answer(.text(500, "Internal server error")) }
+            answer(Self.metrics(String(decoding: page.body, as: UTF8.self)))
+        }
     }
 }
 
@@ -122,19 +118,4 @@ private final class FirstMessage: CallSink {
         done = nil
         told?(came)
     }
-}
-
-/// Gathers a page; nil when there is none.
-private final class Page: HTTP1ResponseHandler {
-    private static let bytesMax = 16 << 20
-    private let done: (String?) -> Void
-    private var status = 0
-    private var text: [UInt8] = []
-
-    init(_ done: @escaping (String?) -> Void) { self.done = done }
-
-    func head(_ head: HTTPResponseHead) { status = head.status }
-    func body(_ bytes: RawSpan) { if text.count < Self.bytesMax { text.append(bytes) } }
-    func ended() { done(status == 200 && text.count < Self.bytesMax ? String(decoding: text, as: UTF8.self) : nil) }
-    func failed(_ error: HTTPClientError) { done(nil) }
 }

@@ -52,9 +52,10 @@ final class RunningProxy {
             proxy, advertised: settings.advertised, name: Self.hostName, prefix: settings.resolverPrefix, ttl: settings.resolverTTL,
             logger)
         http = HTTP1Client(loop: loop, tls: try settings.cluster.tlsContext(["http/1.1"]), resolver: Resolver(loop))
-        let origins = settings.cluster.endpoints.compactMap { Self.origin($0, isTLS: settings.cluster.tls != nil) }
+        let scheme = settings.cluster.tls == nil ? "http://" : "https://"
+        let urls = settings.cluster.endpoints.map { $0.contains("://") ? $0 : scheme + $0 }
         proxy.register(router, members: settings.advertised.isEmpty ? nil : { [members] in members.answer($0) })
-        pages = ProxyPages(proxy, own: own, http, origins, ProxyMetrics(server))
+        pages = ProxyPages(proxy, own: own, http, urls, ProxyMetrics(server))
         let metricsRouter = GRPCRouter()
         metricsServer = GRPCServer(loop: loop, router: metricsRouter, limits: GRPCServer.Limits())
         router.http = { [pages, unowned server] request, call, _ in pages.serve(request, call, on: server) }
@@ -121,17 +122,6 @@ final class RunningProxy {
         if settings.keepaliveInterval > 0 { limits.keepaliveInterval = settings.keepaliveInterval }
         if settings.keepaliveTimeout > 0 { limits.keepaliveTimeout = settings.keepaliveTimeout }
         return limits
-    }
-
-    private static func origin(_ endpoint: String, isTLS: Bool) -> HTTPOrigin? {
-        var rest = endpoint[...]
-        var isSecure = isTLS
-        for (scheme, secure) in [("http://", false), ("https://", true)] where rest.hasPrefix(scheme) {
-            rest = rest.dropFirst(scheme.count)
-            isSecure = secure
-        }
-        guard let (host, port) = HostPort.split(String(rest.prefix { $0 != "/" })) else { return nil }
-        return HTTPOrigin(isTLS: isSecure, host: host, port: port)
     }
 
     private static var hostName: String {
