@@ -1,8 +1,7 @@
 // Raft's work: what `ready` hands out is written, sent and applied here, in the order that its contract asks for.
 //
-// Sync policy: inline while the disk is quick, which spares two thread hops; on the log's thread once syncs have taken
-// long, so that a slow disk holds up only those who wait for it. What a leader sends leaves before its own sync, so that
-// its disk works in parallel with its followers'.
+// What a leader sends leaves before its own sync, so that its disk works in parallel with its followers'. SyncPolicy says
+// which thread syncs.
 
 import DiskLog
 import FileFormats
@@ -94,7 +93,7 @@ extension Member {
 
     private func sync(_ ticket: WriteTicket) {
         lastTicket = ticket
-        if syncsInBackground {
+        if syncPolicy.inBackground {
             if !log.isSyncing { syncStarted = Linux.Clock.monotonic() }
             log.syncInBackground(ticket: ticket)
             return
@@ -104,21 +103,9 @@ extension Member {
         do throws(LogError) { try log.sync() } catch { return halt("\(error)") }
         let took = Linux.Clock.monotonic() - start
         lastSync = SyncTime(took: took, ended: start + took)
-        noteSync(took)
-        raft.persisted(through: ticket)
-    }
-
-    /// Several slow syncs in a row send the work to the log's thread; many quick ones bring it back.
-    private func noteSync(_ took: UInt64) {
-        if took > 3_000_000 {
-            slowSyncs += 1
-            quickSyncs = 0
-        } else {
-            quickSyncs += 1
-            if quickSyncs > 20 { slowSyncs = 0 }
-        }
+        syncPolicy.note(took)
         judgeDisk(took)
-        syncsInBackground = slowSyncs >= 5
+        raft.persisted(through: ticket)
     }
 
     /// Each sync of a second is told; a disk that is slow all the time once a minute, since it would be the same again.
@@ -142,12 +129,8 @@ extension Member {
         lastSync.ended = Linux.Clock.monotonic()
         lastSync.took = lastSync.ended &- syncStarted
         syncStarted = lastSync.ended
+        syncPolicy.note(lastSync.took)
         judgeDisk(lastSync.took)
-        if !log.isSyncing {
-            // The next sync is tried inline again now and then.
-            slowSyncs = max(0, slowSyncs - 1)
-            syncsInBackground = slowSyncs >= 5
-        }
     }
 
     // MARK: Peers

@@ -142,9 +142,7 @@ package final class Member {
     var lastTicket: WriteTicket = 0
     var lastSync = SyncTime()
     var syncStarted: UInt64 = 0
-    var syncsInBackground = false
-    var slowSyncs = 0
-    var quickSyncs = 0
+    var syncPolicy = SyncPolicy()
     /// Nanoseconds, of the last dozen or two; and when it was told that they are too many.
     var usualSync: UInt64 = 0
     var slowDiskTold: UInt64 = 0
