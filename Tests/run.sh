@@ -54,7 +54,7 @@ must "generated messages match their .proto files" messages_are_fresh
 must "build, warnings are errors" swift build --build-tests
 must "the program as it ships" make --no-print-directory release
 part "tests" swift test --skip-build --parallel --skip "$apart"
-part "the client library beside real servers" swift test --skip-build --filter '^ClientTests\.'
+part "the client library beside real servers" swift test --skip-build --no-parallel --filter '^ClientTests\.'
 part "whole programs: recordings, random operations beside a real server, kills, clusters" swift test --skip-build --no-parallel \
     --filter '^(PeerTests|ControlTests|OperationsTests|ClusterTests)\.|BlackBoxTests'
 part "simulated clusters under seeded faults" make --no-print-directory simulate SEEDS="${SEEDS:-1..2000}"

@@ -20,13 +20,15 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         defer { server.stop() }
         let client = try client(server.endpoint)
         defer { client.close() }
+        // Connected before the time begins to run: the call must reach the server in any case.
+        _ = try await client.kv.put(PutRequest(key: [1]))
         server.plan(RPC.KV.range, [.silence])
         let error = await #expect(throws: ClientError.self) {
-            try await client.kv.range(RangeRequest(key: [1]), CallOptions(deadline: .after(.milliseconds(100))))
+            try await client.kv.range(RangeRequest(key: [1]), CallOptions(deadline: .after(.milliseconds(1000))))
         }
         #expect(error?.status == EtcdError.contextDeadlineExceeded)
         #expect("\(error!)" == "context deadline exceeded")
-        #expect(server.with { $0.timeouts } == [RPC.KV.range.path])
+        #expect(server.with { $0.timeouts }.contains(RPC.KV.range.path))
         #expect(await comesTrue { server.with { $0.cancelled } == 1 })
     }
 
@@ -35,7 +37,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         let client = try client("127.0.0.1:\(port)")
         defer { client.close() }
         let error = await #expect(throws: ClientError.self) {
-            try await client.kv.put(PutRequest(key: [1]), CallOptions(deadline: .after(.milliseconds(300))))
+            try await client.kv.put(PutRequest(key: [1]), CallOptions(deadline: .after(.milliseconds(2000))))
         }
         #expect(error?.status == EtcdError.contextDeadlineExceeded)
         let why = "transport: Error while dialing: dial tcp 127.0.0.1:\(port): connect: connection refused"
@@ -46,7 +48,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         let port = freePort()
         let client = try client("127.0.0.1:\(port)") {
             $0.timeout = nil
-            $0.connectionWait = .milliseconds(200)
+            $0.connectionWait = .milliseconds(2000)
         }
         defer { client.close() }
         let error = await #expect(throws: ClientError.self) { try await client.kv.put(PutRequest(key: [1])) }
@@ -62,7 +64,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         let client = try client(endpoint)
         defer { client.close() }
         let error = await #expect(throws: ClientError.self) {
-            try await client.kv.range(RangeRequest(key: [1]), CallOptions(deadline: .after(.milliseconds(1000))))
+            try await client.kv.range(RangeRequest(key: [1]), CallOptions(deadline: .after(.milliseconds(4000))))
         }
         #expect(error?.code == .deadlineExceeded)
         #expect(error?.detail.contains(text) == true, "\(error!.detail)")
@@ -73,7 +75,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         let client = try client("127.0.0.1:\(listener.port)") {
             $0.timeout = nil
             $0.connectTimeout = .milliseconds(50)
-            $0.connectionWait = .milliseconds(300)
+            $0.connectionWait = .milliseconds(3000)
         }
         defer { client.close() }
         let error = await #expect(throws: ClientError.self) { try await client.kv.range(RangeRequest(key: [1])) }
@@ -371,7 +373,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
 
 @Suite(.serialized) struct ConnectionTests {
     @Test func `a server that wants fewer probes gets fewer`() async throws {
-        let server = ScriptedServer(pingIntervalMin: 150_000_000)
+        let server = ScriptedServer(pingIntervalMin: 1_000_000_000)
         defer { server.stop() }
         let client = try client(server.endpoint) {
             $0.keepaliveInterval = .milliseconds(20)
@@ -384,14 +386,14 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         while true {
             server.plan(RPC.KV.put, [.silence])
             let error = await #expect(throws: ClientError.self) {
-                try await client.kv.put(PutRequest(key: [1]), CallOptions(deadline: .after(.seconds(2))))
+                try await client.kv.put(PutRequest(key: [1]), CallOptions(deadline: .after(.seconds(6))))
             }
             if error?.code == .deadlineExceeded { break }
             #expect(error?.message.contains("code: ENHANCE_YOUR_CALM, debug data: \"too_many_pings\"") == true, "\(error!)")
             refusals += 1
         }
-        // 20, 40, 80 and perhaps 160 ms are too often.
-        #expect((2...5).contains(refusals))
+        // 20 and 40 ms are too often on any machine, 640 ms on a quick one, and perhaps 1,280 ms.
+        #expect((2...8).contains(refusals))
     }
 
     @Test func `a server that fell silent is noticed by keep-alive`() async throws {
@@ -400,7 +402,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         let client = try client(server.endpoint) {
             $0.keepaliveInterval = .milliseconds(50)
             $0.keepaliveFloor = .zero
-            $0.keepaliveTimeout = .milliseconds(100)
+            $0.keepaliveTimeout = .milliseconds(1500)
         }
         defer { client.close() }
         _ = try await client.kv.range(RangeRequest(key: [1]))

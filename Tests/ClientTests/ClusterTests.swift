@@ -63,14 +63,14 @@ private func certificates(_ folder: String) throws {
             wrong.endpoints = [server.endpoint]
             change(&wrong.tls!)
             let error = await #expect(throws: ClientError.self) {
-                try await Client(wrong).get("tls", timeout: .milliseconds(1500))
+                try await Client(wrong).get("tls", timeout: .seconds(4))
             }
             #expect(error?.code == .deadlineExceeded)
             #expect(error?.detail.contains(text) == true, "\(error!.detail)")
         }
         // Cleartext to a TLS port.
         let plain = try Client(ClientConfiguration(endpoints: ["http://127.0.0.1:\(server.clientPort)"]))
-        let error = await #expect(throws: ClientError.self) { try await plain.get("tls", timeout: .milliseconds(800)) }
+        let error = await #expect(throws: ClientError.self) { try await plain.get("tls", timeout: .seconds(3)) }
         #expect(error?.detail.contains("error reading server preface") == true, "\(error!.detail)")
     }
 

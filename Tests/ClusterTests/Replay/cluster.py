@@ -38,7 +38,7 @@ CLIENT_PORT, PEER_PORT = 34379, 34380
 CHANNEL = [
     ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1000), ("grpc.max_reconnect_backoff_ms", 200),
 ]
 
 
@@ -254,6 +254,7 @@ class Node:
         """The call must fail with exactly this code and text (or one of several)."""
         wanted = [wanted] if isinstance(wanted, str) else wanted
         try:
+            until("%s takes a connection" % self.name, lambda: self.status())
             self.call(method, **fields)
         except grpc.RpcError as error:
             expect(words(error) in wanted, "%s on %s: %s, wanted %s" % (method, self.name, words(error), wanted))
