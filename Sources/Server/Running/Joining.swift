@@ -17,15 +17,17 @@ struct RemoteCluster {
 final class Joining {
     struct Failure: Error, CustomStringConvertible { var description: String }
 
+    private let loop: EventLoop
     private let transport: PeerTransport
     private let configuration: ServerConfiguration
     private let cluster: Flags.InitialCluster
     private let log: (String, [(String, String)]) -> Void
 
     init(
-        _ transport: PeerTransport, _ configuration: ServerConfiguration, _ cluster: Flags.InitialCluster,
+        _ loop: EventLoop, _ transport: PeerTransport, _ configuration: ServerConfiguration, _ cluster: Flags.InitialCluster,
         log: @escaping (String, [(String, String)]) -> Void
     ) {
+        self.loop = loop
         self.transport = transport
         self.configuration = configuration
         self.cluster = cluster
@@ -36,11 +38,13 @@ final class Joining {
         cluster.members.filter { $0.name != configuration.name }.flatMap { $0.urls.map(\.description) }.sorted()
     }
 
-    /// The first other member that answers with a list.
-    private func fetch(timeout: UInt64, _ done: @escaping (RemoteCluster?) -> Void) {
+    /// The lists of the other members that answer, one after the other, until `isEnough` says so. True: it did.
+    private func fetch(
+        timeout: UInt64, until isEnough: @escaping (RemoteCluster) -> Bool, _ done: @escaping (Bool) -> Void
+    ) {
         var urls = otherURLs
         func next() {
-            guard !urls.isEmpty else { return done(nil) }
+            guard !urls.isEmpty else { return done(false) }
             let url = urls.removeFirst()
             transport.fetch(PeerRequest([url], "/members", timeout: timeout)) { [self] result in
                 guard case .success(let response) = result, let remote = Joining.remote(response) else {
@@ -49,7 +53,7 @@ final class Joining {
                     }
                     return next()
                 }
-                done(remote)
+                if isEnough(remote) { done(true) } else { next() }
             }
         }
         next()
@@ -76,51 +80,74 @@ final class Joining {
     /// A new cluster: nobody may have started this member already.
     func checkNew(own: MemberID, _ done: @escaping (Failure?) -> Void) {
         guard !otherURLs.isEmpty else { return done(nil) }
+        var failure: Failure?
         fetch(timeout: 1_000_000_000) { remote in
-            done(remote.flatMap { Joining.startedBefore(own, $0) })
+            failure = Joining.startedBefore(own, remote)
+            return true
+        } _: { _ in
+            done(failure)
         }
     }
 
     /// An existing cluster: who this member is there.
     func join(_ done: @escaping (Result<LogIdentity, Failure>) -> Void) {
+        join(until: Linux.Clock.monotonic() + Self.patience, done)
+    }
+
+    /// A member that is behind does not know of this one yet, so each is asked before a list is said to be wrong, and asked
+    /// again: whoever answered the addition is not whoever answers here.
+    private func join(until end: UInt64, _ done: @escaping (Result<LogIdentity, Failure>) -> Void) {
+        var misfit: Failure?
+        var found: (RemoteCluster, MemberID)?
         fetch(timeout: 10_000_000_000) { [self] remote in
-            guard let remote else {
+            switch identify(remote) {
+            case .success(let own): found = (remote, own)
+            case .failure(let failure): misfit = misfit ?? failure
+            }
+            return found != nil
+        } _: { [self] _ in
+            if let (remote, own) = found {
+                if let failure = Joining.startedBefore(own, remote) { return done(.failure(failure)) }
+                return checkVersions(remote, own) { failure in
+                    if let failure { return done(.failure(failure)) }
+                    done(.success(LogIdentity(member: own, cluster: remote.id)))
+                }
+            }
+            guard let misfit else {
                 return done(
                     .failure(
                         Failure(
                             description: "cannot fetch cluster info from peer urls: "
                                 + "could not retrieve cluster information from the given URLs")))
             }
-            let local = cluster.members
-            guard local.count == remote.members.count else {
-                return done(
-                    .failure(Failure(description: "error validating peerURLs \(remoteText(remote)): member count is unequal")))
-            }
-            var own: MemberID?
-            for member in local {
-                let urls = member.urls.map(\.description).sorted()
-                guard let match = remote.members.first(where: { same($0.peerURLs, urls) }) else {
-                    return done(
-                        .failure(
-                            Failure(
-                                description: "error validating peerURLs \(remoteText(remote)): "
-                                    + "unmatched member while checking PeerURLs (\(urls.joined(separator: ",")))")))
-                }
-                if member.name == configuration.name { own = match.id }
-            }
-            guard let own else {
-                return done(
-                    .failure(
-                        Failure(
-                            description: "couldn't find local name \"\(configuration.name)\" in the initial cluster configuration"
-                        )))
-            }
-            if let failure = Joining.startedBefore(own, remote) { return done(.failure(failure)) }
-            checkVersions(remote, own) { failure in
-                if let failure { return done(.failure(failure)) }
-                done(.success(LogIdentity(member: own, cluster: remote.id)))
-            }
+            guard Linux.Clock.monotonic() < end else { return done(.failure(misfit)) }
+            loop.schedule(after: Self.pause) { [weak self] in self?.join(until: end, done) }
         }
+    }
+
+    private static let patience: UInt64 = 3_000_000_000
+    private static let pause: UInt64 = 200_000_000
+
+    /// Who this member is in a list, when that is what --initial-cluster says.
+    private func identify(_ remote: RemoteCluster) -> Result<MemberID, Failure> {
+        let local = cluster.members
+        func wrong(_ why: String) -> Result<MemberID, Failure> {
+            .failure(Failure(description: "error validating peerURLs \(remoteText(remote)): \(why)"))
+        }
+        guard local.count == remote.members.count else { return wrong("member count is unequal") }
+        var own: MemberID?
+        for member in local {
+            let urls = member.urls.map(\.description).sorted()
+            guard let match = remote.members.first(where: { same($0.peerURLs, urls) }) else {
+                return wrong("unmatched member while checking PeerURLs (\(urls.joined(separator: ",")))")
+            }
+            if member.name == configuration.name { own = match.id }
+        }
+        guard let own else {
+            return .failure(
+                Failure(description: "couldn't find local name \"\(configuration.name)\" in the initial cluster configuration"))
+        }
+        return .success(own)
     }
 
     private func remoteText(_ remote: RemoteCluster) -> String {

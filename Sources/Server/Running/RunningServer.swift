@@ -195,7 +195,7 @@ final class RunningServer {
             loop: loop, identity: LogIdentity(member: .none, cluster: ClusterID(0)), settings: transportSettings(),
             tlsClient: tls?.toPeers, owner: nobody)
         self.probe = probe
-        let joining = Joining(probe, configuration, cluster) { [weak self] in self?.log($0, $1, level: .warn) }
+        let joining = Joining(loop, probe, configuration, cluster) { [weak self] in self?.log($0, $1, level: .warn) }
         self.joining = joining
         if configuration.initialClusterState == .new {
             let new = InitialCluster(

@@ -254,7 +254,7 @@ class Node:
         """The call must fail with exactly this code and text (or one of several)."""
         wanted = [wanted] if isinstance(wanted, str) else wanted
         try:
-            until("%s takes a connection" % self.name, lambda: self.status())
+            until("%s takes a connection" % self.name, self.takes_calls)
             self.call(method, **fields)
         except grpc.RpcError as error:
             expect(words(error) in wanted, "%s on %s: %s, wanted %s" % (method, self.name, words(error), wanted))
@@ -263,6 +263,13 @@ class Node:
 
     def status(self):
         return self.call("Maintenance/Status", seconds=3)
+
+    def takes_calls(self):
+        """Whatever it says to them."""
+        try:
+            return self.status()
+        except grpc.RpcError as error:
+            return error.code() is not grpc.StatusCode.UNAVAILABLE
 
     def http(self, path, port=CLIENT_PORT):
         connection = (
@@ -606,7 +613,7 @@ def scenario_main(scenarios, jobs=1):
             line = traceback.extract_tb(error.__traceback__)
             where = next((f.lineno for f in reversed(line) if f.name == scenario.__name__), 0)
             said = "line %d: %s\n%s%s" % (where, error, trace, "\n".join(c.logs() for c in made))
-            failed.append(scenario.__name__)
+            failed.append("%s, line %d: %s" % (scenario.__name__, where, str(error)[:1500]))
         finally:
             for cluster in made:
                 cluster.end(keep)
@@ -623,7 +630,7 @@ def scenario_main(scenarios, jobs=1):
         with open(arguments.tally, "a") as file:
             file.write(json.dumps(vars(tally)) + "\n")
     print("%d passed, %d failed%s" % (
-        len(chosen) - len(failed), len(failed), ": " + " ".join(failed) if failed else ""), flush=True)
+        len(chosen) - len(failed), len(failed), ": " + "; ".join(failed) if failed else ""), flush=True)
     # Threads of abandoned calls must not hold the process.
     sys.stdout.flush()
     os._exit(1 if failed or not chosen else 0)
