@@ -84,11 +84,7 @@ final class ClusterWatch: @unchecked Sendable {
         let known = sight
         Task {
             async let pages = DiskPages.ask(hosts.filter { $0.name != local.host }, known.cluster, gateway)
-            var views: [String: MemberView] = [:]
-            await withTaskGroup(of: (String, MemberView).self) { group in
-                for host in hosts { group.addTask { (host.name, await MemberView.observe(host, gateway)) } }
-                for await (name, view) in group { views[name] = view }
-            }
+            let views = await [String: MemberView].observe(hosts, gateway)
             var evidence = ClusterReport.Evidence(ledger: local.ledger)
             evidence.applyCommand = "covey apply"
             evidence.syncTimes = await pages

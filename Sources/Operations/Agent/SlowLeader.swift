@@ -46,7 +46,7 @@ struct SlowLeader: Sendable {
         // Much better, and known to be: who is not known may be worse.
         let better = sight.others.filter { other in
             guard let time = other.syncTime else { return false }
-            return other.lag <= ClusterReport.lagMax && time <= sight.syncTimeMost && time <= own / 2
+            return other.lag <= MemberView.lagMax && time <= sight.syncTimeMost && time <= own / 2
         }
         guard let best = better.min(by: { ($0.syncTime ?? 0, $0.name) < ($1.syncTime ?? 0, $1.name) }) else { return nil }
         movedAt = sight.at

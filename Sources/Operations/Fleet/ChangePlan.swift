@@ -101,8 +101,6 @@ struct ChangePlan: Sendable, Equatable {
         var acceptsAnyCount = false
     }
 
-    static let lagMax: UInt64 = 250
-
     var kind: Kind
     var steps: [Step] = []
     /// The newest one any host has.
@@ -319,7 +317,7 @@ struct ChangePlan: Sendable, Equatable {
                 next: "Wait for one of them, or bring it back.")
         }
         for name in voters
-        where isHealthy(name) && (seen[name]?.lag ?? 0) > lagMax && !overridden.contains("CAUGHTUP") {
+        where isHealthy(name) && (seen[name]?.lag ?? 0) > MemberView.lagMax && !overridden.contains("CAUGHTUP") {
             throw Refusal(
                 gate: "CAUGHTUP", what: "\(name) is \(seen[name]?.lag ?? 0) entries behind",
                 next: "Wait until it is not.")

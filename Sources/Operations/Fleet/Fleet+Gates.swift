@@ -39,7 +39,6 @@ extension Fleet {
         let ledger = context.ledger
         let present = inventory.hosts.filter(ledger.has) + ClusterReport.strangers(inventory, ledger)
         let views = await members(present)
-        let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
         let seen = view.agents
         var facts = GateFacts(voters: [:], hosts: [:])
         for host in present {
@@ -50,7 +49,7 @@ extension Fleet {
                 voter.leaderID = known.leaderID
                 voter.term = known.term
                 voter.version = known.version
-                voter.lag = ahead - min(ahead, known.appliedIndex)
+                voter.lag = views.lag(of: host.name) ?? 0
                 voter.storeBytes = known.storeBytes
             }
             if view.isHealthy {

@@ -143,12 +143,13 @@ extension Fleet {
         events.tell(name, "data: \(try await setAside(held, name, "returned"))")
     }
 
-    /// When it has caught up, and not before: within 250 entries of the most advanced one. Then a majority says yes.
+    /// When it has caught up, and not before: within 250 entries, or half a second, of the most advanced one. Then a majority says yes.
     private func promote(_ id: UInt64, _ name: String, _ client: Client) async throws(FleetFailure) {
         let host = try host(name)
         let end = Clock.monotonic() + UInt64(clamping: budget)
         var reason = "it does not answer"
         var timesDown = 0
+        var timesLevel = 0
         while true {
             guard let member = try await list(client).first(where: { $0.id == id }) else {
                 throw FleetFailure(code: 4, text: "\(name) is no member any more; somebody removed it")
@@ -159,11 +160,11 @@ extension Fleet {
                     code: 4, text: "\(name) did not catch up within \(DurationText.format(budget)): \(reason)", isOverBudget: true)
             }
             let views = await members([host] + inventory.voters)
-            let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
-            if let facts = views[name]?.facts, facts.memberID == id {
-                let lag = ahead - min(ahead, facts.appliedIndex)
+            if views[name]?.facts?.memberID == id, let lag = views.lag(of: name) {
                 reason = "\(lag) entries behind"
-                if lag <= ChangePlan.lagMax {
+                timesLevel = lag <= MemberView.lagMax ? timesLevel + 1 : 0
+                // Twice in a row: what has caught up for a moment only may fall behind again.
+                if timesLevel > 1 {
                     do throws(ClientError) {
                         _ = try await client.cluster.memberPromote(
                             MemberPromoteRequest(id: id), CallOptions(deadline: .after(.seconds(10))))

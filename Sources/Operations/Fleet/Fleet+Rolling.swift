@@ -118,9 +118,8 @@ extension Fleet {
                 unit.mainProcess != before, unit.mainProcess != 0
             else { return false }
             let views = await members(others + [me])
-            guard let view = views[name], view.isHealthy, let facts = view.facts else { return false }
-            let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
-            return ahead - min(ahead, facts.appliedIndex) <= ChangePlan.lagMax
+            guard views[name]?.isHealthy == true, let lag = views.lag(of: name) else { return false }
+            return lag <= MemberView.lagMax
         }
     }
 

@@ -112,23 +112,14 @@ final class Fleet: Sendable {
     }
 
     func members(_ hosts: [Inventory.Host]) async -> [String: MemberView] {
-        await withTaskGroup(of: (String, MemberView).self) { group in
-            for host in hosts {
-                group.addTask { [self] in
-                    if agents.silent.has(host.name) {
-                        return (host.name, MemberView(health: .unreachable("off, by the operator's word"), facts: nil))
-                    }
-                    return (host.name, await MemberView.observe(host, gateway))
-                }
-            }
-            var views: [String: MemberView] = [:]
-            for await (name, view) in group { views[name] = view }
-            return views
+        var views = await [String: MemberView].observe(hosts.filter { !agents.silent.has($0.name) }, gateway)
+        for host in hosts where agents.silent.has(host.name) {
+            views[host.name] = MemberView(health: .unreachable("off, by the operator's word"), facts: nil)
         }
+        return views
     }
 
     func seen(_ view: View) -> [String: ChangePlan.Seen] {
-        let ahead = view.members.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
         var all: [String: ChangePlan.Seen] = [:]
         for host in inventory.hosts {
             var seen = ChangePlan.Seen(hasAgent: false)
@@ -148,7 +139,7 @@ final class Fleet: Sendable {
             if let member = view.members[host.name] {
                 seen.isHealthy = member.isHealthy
                 seen.isLeader = member.facts?.isLeader == true
-                seen.lag = member.facts.map { ahead - min(ahead, $0.appliedIndex) } ?? 0
+                seen.lag = view.members.lag(of: host.name) ?? 0
             }
             all[host.name] = seen
         }

@@ -297,10 +297,10 @@ struct GateContext: Sendable, Equatable {
     }
 
     private func caughtUp(_ facts: GateFacts) -> GateVerdict {
-        let behind = sorted(facts).filter { $0.seen.isHealthy && $0.seen.lag > ChangePlan.lagMax }
+        let behind = sorted(facts).filter { $0.seen.isHealthy && $0.seen.lag > MemberView.lagMax }
         return verdict(
             .caughtUp, behind.map { "\($0.name) is \($0.seen.lag) entries behind" },
-            good: "nobody more than \(ChangePlan.lagMax) entries behind", "Wait until it is not.")
+            good: "nobody more than \(MemberView.lagMax) entries behind", "Wait until it is not.")
     }
 
     private func alarm(_ facts: GateFacts) -> GateVerdict {

@@ -141,12 +141,7 @@ final class LocalCluster {
         let hosts = members.filter { $0.process != nil }.map(\.host)
         let (gateway, mailbox, back) = (gateway, loop.mailbox, Back(self))
         Task {
-            var views: [String: MemberView] = [:]
-            await withTaskGroup(of: (String, MemberView).self) { group in
-                for host in hosts { group.addTask { (host.name, await MemberView.observe(host, gateway)) } }
-                for await (name, view) in group { views[name] = view }
-            }
-            let seen = views
+            let seen = await [String: MemberView].observe(hosts, gateway)
             mailbox.post { back.cluster.saw(seen) }
         }
     }

@@ -71,7 +71,6 @@ struct ClusterReport: Sendable, Equatable {
         }
     }
 
-    static let lagMax: UInt64 = 250
     static let certificateWarning: Int64 = 7 * 86_400
 
     var name: String
@@ -136,14 +135,13 @@ struct ClusterReport: Sendable, Equatable {
 
     init(_ inventory: Inventory, _ evidence: Evidence, _ views: [String: MemberView]) {
         let ledger = evidence.ledger
-        let ahead = views.values.compactMap { $0.facts?.raftIndex }.max() ?? 0
         let hosts = inventory.hosts + Self.strangers(inventory, ledger)
         rows = hosts.map { host in
             let view = views[host.name]
             return Row(
                 host: host, isMember: ledger.map { $0.has(host) } ?? (host.role == .voter), view: view,
                 certificateSecondsLeft: evidence.certificates?[host.name], identitySecondsLeft: evidence.identities[host.name],
-                lag: view?.facts.map { ahead - min(ahead, $0.appliedIndex) }, unit: evidence.units[host.name],
+                lag: views.lag(of: host.name), unit: evidence.units[host.name],
                 slot: evidence.slots[host.name]?.runs, syncTime: evidence.syncTimes[host.name],
                 age: evidence.ages[host.name])
         }
@@ -260,7 +258,7 @@ struct ClusterReport: Sendable, Equatable {
     private mutating func judge(_ row: Row, _ inventory: Inventory) {
         let host = row.host.name
         if let facts = row.view?.facts, row.age == nil {
-            if let lag = row.lag, lag > Self.lagMax { worsen(.degraded, "\(host) is \(lag) entries behind") }
+            if let lag = row.lag, lag > MemberView.lagMax { worsen(.degraded, "\(host) is \(lag) entries behind") }
             if let time = row.syncTime, time > inventory.syncTimeRefused {
                 worsen(
                     .atRisk,

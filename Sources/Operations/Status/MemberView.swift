@@ -48,9 +48,9 @@ struct MemberView: Sendable, Equatable {
     /// Asks for health and facts at the same time.
     static func observe(_ host: Inventory.Host, _ gateway: Gateway) async -> MemberView {
         async let healthAnswer = gateway.ask(host.address, host.clientPort, "/health")
-        async let statusAnswer = gateway.ask(host.address, host.clientPort, "/v3/maintenance/status", .object([]))
-        let (health, status) = await (healthAnswer, statusAnswer)
-        var view = MemberView(health: .healthy, facts: nil)
+        async let facts = Facts.ask(host, gateway)
+        let health = await healthAnswer
+        var view = MemberView(health: .healthy, facts: await facts)
         switch health {
         case .failure(let error): view.health = .unreachable("\(error)")
         case .success(let answer):
@@ -59,7 +59,6 @@ struct MemberView: Sendable, Equatable {
                 view.health = .unhealthy(reason.isEmpty ? "HTTP status \(answer.status)" : reason)
             }
         }
-        if case .success(let answer) = status, answer.status == 200, let json = answer.json { view.facts = Facts(json) }
         if case .unhealthy = view.health, view.facts?.isOutOfSpace == true, await serves(host, gateway) {
             view.health = .healthy
         }
@@ -78,6 +77,15 @@ struct MemberView: Sendable, Equatable {
 }
 
 extension MemberView.Facts {
+    /// Nil when nothing is heard of it.
+    static func ask(_ host: Inventory.Host, _ gateway: Gateway) async -> Self? {
+        guard
+            case .success(let answer) = await gateway.ask(
+                host.address, host.clientPort, "/v3/maintenance/status", .object([])), answer.status == 200
+        else { return nil }
+        return answer.json.flatMap { Self($0) }
+    }
+
     /// Numbers of 64 bits are strings in the gateway's JSON, and zero values are left out.
     init?(_ json: JSONValue) {
         guard let header = json["header"] else { return nil }

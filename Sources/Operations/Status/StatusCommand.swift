@@ -159,7 +159,7 @@ struct StatusCommand {
         // Where agents do not answer who asks, their pages for everybody do.
         let isHost = if case .host = standpoint { true } else { false }
         async let pages = isHost ? DiskPages.ask(members, inventory.name, gateway) : [:]
-        var views = await ask(members, gateway)
+        var views = await [String: MemberView].observe(members, gateway)
         if isHost { evidence.syncTimes = await pages }
         let now = Clock.wall()
         evidence.observed = now
@@ -236,15 +236,6 @@ struct StatusCommand {
         }
         evidence.certificates = certificates
         return evidence
-    }
-
-    private func ask(_ hosts: [Inventory.Host], _ gateway: Gateway) async -> [String: MemberView] {
-        await withTaskGroup(of: (String, MemberView).self) { group in
-            for host in hosts { group.addTask { (host.name, await MemberView.observe(host, gateway)) } }
-            var views: [String: MemberView] = [:]
-            for await (name, view) in group { views[name] = view }
-            return views
-        }
     }
 }
 
