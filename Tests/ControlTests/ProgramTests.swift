@@ -9,9 +9,7 @@ import Testing
 private enum Built {
     /// A link named etcdctl to the program of this checkout, in a folder of its own.
     static let etcdctl: String = {
-        var template = Array("/tmp/covey-ctl-XXXXXX".utf8CString)
-        guard let folder = mkdtemp(&template).map({ String(cString: $0) }) else { fatalError("mkdtemp: errno \(errno)") }
-        let link = folder + "/etcdctl"
+        let link = temporaryFolder("ctl") + "/etcdctl"
         guard symlink(RealTools.covey, link) == 0 else { fatalError("symlink: errno \(errno)") }
         return link
     }()

@@ -4,6 +4,7 @@ import Foundations
 import Glibc
 import PKI
 import TLSEngine
+import TestSupport
 
 final class CertificateFolder {
     let path: String
@@ -11,8 +12,7 @@ final class CertificateFolder {
     static let year: Int64 = 365 * 24 * 3600
 
     init() {
-        var template = Array("/tmp/covey-tls-XXXXXX".utf8CString)
-        path = String(cString: mkdtemp(&template))
+        path = temporaryFolder("tls")
     }
 
     deinit { for name in names() { unlink(path + "/" + name) }; rmdir(path) }

@@ -215,9 +215,9 @@ import Wire
 
     @Test func `a member that lags stops a change, at the bound and not before`() throws {
         var hosts = seen(["kv1", "kv2", "kv3"])
-        hosts["kv3"]?.lag = ChangePlan.lagMax
+        hosts["kv3"]?.lag = MemberView.lagMax
         #expect(try decide(["kv1", "kv3", "kv4"], hosts).kind == .change)
-        hosts["kv3"]?.lag = ChangePlan.lagMax + 1
+        hosts["kv3"]?.lag = MemberView.lagMax + 1
         #expect(refusal { try decide(["kv1", "kv3", "kv4"], hosts) } == "CAUGHTUP")
     }
 
@@ -242,7 +242,7 @@ import Wire
 
     @Test func `who answers for a gate passes it`() throws {
         var hosts = seen(["kv1", "kv2", "kv3"])
-        hosts["kv3"]?.lag = ChangePlan.lagMax + 1
+        hosts["kv3"]?.lag = MemberView.lagMax + 1
         var wish = ChangePlan.Wish(inventory: inventory, voters: ["kv1", "kv3", "kv4"])
         wish.overrides = try Overrides(["CAUGHTUP"], reason: "test")
         #expect(try ChangePlan.decide(wish, hosts).kind == .change)

@@ -1,5 +1,6 @@
 import Glibc
 import PKI
+import TestSupport
 import Testing
 
 @testable import Operations
@@ -8,8 +9,7 @@ import Testing
     private let path: String
 
     init() {
-        var template = Array("/tmp/covey-journal-XXXXXX".utf8CString)
-        path = String(cString: mkdtemp(&template)) + "/journal"
+        path = temporaryFolder("journal") + "/journal"
     }
 
     private func record(_ step: String, _ phase: StepJournal.Record.Phase) -> StepJournal.Record {

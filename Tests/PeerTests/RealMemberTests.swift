@@ -21,8 +21,7 @@ final class RealMember {
     init(_ program: String, name: String, cluster: String, peerPort: Int, state: String = "new", more: [String] = []) throws {
         self.peerPort = peerPort
         clientPort = freePort()
-        var template = Array("/tmp/covey-real-XXXXXX".utf8CString)
-        folder = String(cString: mkdtemp(&template))
+        folder = temporaryFolder("real")
         let client = "http://127.0.0.1:\(clientPort)"
         let arguments =
             [

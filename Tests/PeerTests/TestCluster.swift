@@ -87,8 +87,7 @@ final class TestLoop {
 
     init() throws {
         loop = try EventLoop()
-        var template = Array("/tmp/covey-peer-XXXXXX".utf8CString)
-        folder = String(cString: mkdtemp(&template))
+        folder = temporaryFolder("peer")
     }
 
     deinit {

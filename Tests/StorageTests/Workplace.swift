@@ -3,14 +3,13 @@
 import Foundations
 import Glibc
 import MVCC
+import TestSupport
 
 final class Workplace {
     let path: String
 
     init() {
-        var template = Array("/tmp/covey-storage-XXXXXX".utf8CString)
-        guard let made = mkdtemp(&template) else { fatalError("mkdtemp: \(errno)") }
-        path = String(cString: made)
+        path = temporaryFolder("storage")
     }
 
     deinit { remove(path) }

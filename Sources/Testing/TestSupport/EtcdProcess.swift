@@ -159,9 +159,10 @@ package func canConnect(port: Int) -> Bool {
     }
 }
 
-/// A new folder of our own under /tmp.
+/// A new folder of our own, where TMPDIR says or under /tmp.
 package func temporaryFolder(_ name: String) -> String {
-    var template = Array("/tmp/covey-\(name)-XXXXXX".utf8CString)
+    let parent = RealTools.environment("TMPDIR") ?? "/tmp"
+    var template = Array("\(parent)/covey-\(name)-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { fatalError("mkdtemp: errno \(errno)") }
     return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }

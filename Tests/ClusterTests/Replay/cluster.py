@@ -150,6 +150,7 @@ class Node:
         """`initial`: the nodes named in --initial-cluster; without it those of the last start. `failpoints`: how the
         disk of a Covey member fails, see Failpoint.swift."""
         if initial is not None:
+            self.flags = flags
             self.initial = ",".join("%s=%s" % (n.name, n.peer_url) for n in initial)
         argv = self.cluster.place.enter(self.number) + self.cluster.programs.commands[self.kind] + [
             "--name", self.name, "--data-dir", self.data,
@@ -166,6 +167,11 @@ class Node:
             self.process = subprocess.Popen(
                 argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory, env=environment)
         return self
+
+    def rejoin(self):
+        """A real member that asks one that has not heard of it yet gives up; whoever runs it starts it again."""
+        if self.kind != "covey" and not self.running and "member count is unequal" in self.log().rsplit("----", 1)[1]:
+            self.start("existing", flags=self.flags)
 
     @property
     def running(self):
@@ -416,11 +422,12 @@ class Cluster:
             named = [by_url[u] for m in members for u in m.peerURLs if u in by_url]
             node.start("existing", named + [node], flags=flags)
             if not learner:
-                until("n%d is healthy" % number, lambda: node.http("/health")[0] == 200, 40)
+                until("n%d is healthy" % number, lambda: node.rejoin() or node.http("/health")[0] == 200, 40)
         return node
 
     def promote(self, node, via=None):
         def ask():
+            node.rejoin()
             try:
                 (via or self.leader()).call("Cluster/MemberPromote", ID=node.member)
                 return True
