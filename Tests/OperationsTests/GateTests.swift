@@ -47,6 +47,15 @@ import Testing
         #expect(quorum()?.passes == true, "whoever is not healthy has no say")
     }
 
+    @Test func `a clock nobody keeps is told, and refuses nothing`() throws {
+        var facts = Self.facts()
+        func clock() throws -> GateVerdict? { try context().verdicts(facts).first { $0.gate == .clock } }
+        #expect(try clock()?.evidence == "within 0 ms")
+        for name in ["kv2", "kv1"] { facts.hosts[name]?.isClockKept = false }
+        #expect(try clock()?.passes == true)
+        #expect(try clock()?.evidence == "within 0 ms; no time service keeps the clock of kv1, kv2, says the kernel")
+    }
+
     @Test func `half a minute without an election is waited for, but by who goes on`() throws {
         var facts = Self.facts()
         func wait(resuming: Bool = false) throws -> Int64? { try context(resuming: resuming).secondsUntilQuiet(facts) }

@@ -17,6 +17,7 @@ extension HostKeeper {
             supervisor: backend.name, wallClock: Int64(Clock.wall()))
         if !request.program.isEmpty { answer.engineVersion = engineVersion(request.program) }
         answer.programDigest = packageDigest.of(packageProgram)
+        answer.isClockKept = isClockKept
         guard !request.cluster.isEmpty else { return answer }
         try checkName(request.cluster)
         let parent = parentOfData(request)
@@ -65,8 +66,10 @@ extension HostKeeper {
         return path
     }
 
+    private var isClockKept: Bool { covey_clock_is_synchronised() != 0 }
+
     private var clock: AgentPB.Check {
-        let isSynchronised = covey_clock_is_synchronised() != 0
+        let isSynchronised = isClockKept
         return check(
             "clock.synchronised", isSynchronised ? .pass : .warn,
             isSynchronised ? "synchronised" : "the kernel says it is not",

@@ -95,7 +95,8 @@ extension Fleet {
             // An agent that has just answered and now does not is told by the steps.
             guard let (plain, offset) = try? await describe(name) else { continue }
             var host = GateFacts.Host(
-                agentVersion: plain.version, engineVersion: plain.engineVersion, clockOffset: offset)
+                agentVersion: plain.version, engineVersion: plain.engineVersion, clockOffset: offset,
+                isClockKept: plain.isClockKept)
             if measuringDisks {
                 let request = AgentPB.DescribeRequest(
                     cluster: cluster, dataDirectory: inventory.dataDirectory, measureDisk: known[name] == nil)

@@ -179,12 +179,13 @@ package enum AgentPB {
         package var diskSize: UInt64 = 0
         package var syncTime: UInt64 = 0
         package var engineVersion: String = ""
+        package var isClockKept: Bool = false
 
         package init() {}
         package init(
             host: String = "", version: String = "", machineId: String = "", kernel: String = "", supervisor: String = "",
             wallClock: Int64 = 0, checks: [AgentPB.Check] = [], programDigest: String = "", diskFree: UInt64 = 0, diskSize: UInt64 = 0,
-            syncTime: UInt64 = 0, engineVersion: String = ""
+            syncTime: UInt64 = 0, engineVersion: String = "", isClockKept: Bool = false
         ) {
             self.host = host
             self.version = version
@@ -198,6 +199,7 @@ package enum AgentPB {
             self.diskSize = diskSize
             self.syncTime = syncTime
             self.engineVersion = engineVersion
+            self.isClockKept = isClockKept
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -215,12 +217,14 @@ package enum AgentPB {
                 case 10: try reader.read(&diskSize)
                 case 11: try reader.read(&syncTime)
                 case 12: try reader.read(&engineVersion)
+                case 13: try reader.read(&isClockKept)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(13, isClockKept)
             writer.field(12, engineVersion)
             writer.field(11, syncTime)
             writer.field(10, diskSize)
@@ -250,6 +254,7 @@ package enum AgentPB {
                 FieldDescriptor(10, "disk_size", .uint64),
                 FieldDescriptor(11, "sync_time", .uint64),
                 FieldDescriptor(12, "engine_version", .string),
+                FieldDescriptor(13, "is_clock_kept", .bool),
             ])
     }
 
