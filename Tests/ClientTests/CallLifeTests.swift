@@ -28,7 +28,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
         }
         #expect(error?.status == EtcdError.contextDeadlineExceeded)
         #expect("\(error!)" == "context deadline exceeded")
-        #expect(server.with { $0.timeouts }.contains(RPC.KV.range.path))
+        #expect(server.with { $0.timeouts } == [RPC.KV.put.path, RPC.KV.range.path])
         #expect(await comesTrue { server.with { $0.cancelled } == 1 })
     }
 

@@ -68,8 +68,7 @@ import Testing
     @Test func `waiting for a lease's end can be cancelled`() async throws {
         let client = try await SharedEtcd.client()
         let lease = try await client.grantLease(ttl: .seconds(30))
-        // Many, and from a thread of its own, so that some are cancelled in the middle of beginning to wait. Not more: a thread
-        // that spins takes the processor from the tests beside this one.
+        // Many, and from a thread of its own, so that some are cancelled in the middle of beginning to wait.
         let begun = BlockingQueue<(Int, Counter, Task<Void, any Error>)>()
         let canceller = BackgroundThread(name: "canceller") {
             while let waiters = begun.takeAll() {
@@ -80,7 +79,7 @@ import Testing
                 }
             }
         }
-        for round in 0..<3_000 {
+        for round in 0..<20_000 {
             let counter = Counter()
             let waiter = Task {
                 counter.add()

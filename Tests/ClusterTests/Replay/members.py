@@ -288,7 +288,7 @@ def leases(stage):
     b.put("short", "1", lease=short)
     expect(a.call("Lease/LeaseTimeToLive", ID=12345).TTL == -1, "a lease nobody granted")
     left = b.call("Lease/LeaseTimeToLive", ID=lease, keys=True)
-    expect(left.grantedTTL == 6 and len(left.keys) == 5 and 0 <= left.TTL <= 6, "time to live on a follower: %s" % left)
+    expect(left.grantedTTL == 6 and len(left.keys) == 5 and 3 <= left.TTL <= 6, "time to live on a follower: %s" % left)
     # The leader alone ends leases, for all.
     until("the short lease ended", lambda: all(n.get("short", serializable=True) is None for n in c), 30)
     until("and is gone everywhere", lambda: all(n.call("Lease/LeaseTimeToLive", ID=short).TTL == -1 for n in c), 30)
@@ -387,7 +387,7 @@ def no_quorum(stage):
 
 def hand_over_on_stop(stage):
     c = stage.cluster(3)
-    gaps, fought = [], 0
+    gaps = []
     for _ in range(3):
         leader = c.leader()
         term = leader.status().raftTerm
@@ -399,13 +399,11 @@ def hand_over_on_stop(stage):
         until("writes go on", lambda count=len(writer.acknowledged): len(writer.acknowledged) > count + 100)
         writer.stop()
         gaps.append(writer.longest)
-        handed_over = c.leader().status().raftTerm == term + 1
-        fought += not handed_over
-        expect(not handed_over or not writer.failed, "puts on the others failed: %s" % writer.failed[:5])
+        expect(not writer.failed, "puts on the others failed: %s" % writer.failed[:5])
+        now = c.leader().status().raftTerm
+        expect(now == term + 1, "leadership was handed over, not fought for: term %d to %d" % (term, now))
         leader.start()
         c.ready()
-    # A machine that stands still for a second starts an election of its own.
-    expect(fought < 2, "leadership was fought for, not handed over, %d times of 3" % fought)
     c.same(3)
     return "longest silences of a writer: " + ", ".join("%.0f ms" % (g * 1000) for g in gaps)
 
