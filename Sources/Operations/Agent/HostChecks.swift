@@ -69,10 +69,9 @@ extension HostKeeper {
     private var isClockKept: Bool { covey_clock_is_synchronised() != 0 }
 
     private var clock: AgentPB.Check {
-        let isSynchronised = isClockKept
-        return check(
-            "clock.synchronised", isSynchronised ? .pass : .warn,
-            isSynchronised ? "synchronised" : "the kernel says it is not",
+        check(
+            "clock.synchronised", isClockKept ? .pass : .warn,
+            isClockKept ? "synchronised" : "the kernel says it is not",
             "run a time service (systemd-timesyncd, chrony)")
     }
 

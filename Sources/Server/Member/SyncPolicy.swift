@@ -4,9 +4,9 @@
 // away, and the way back needs many quick ones in a row, measured where the work is done then.
 
 struct SyncPolicy {
-    /// Longer than a good disk takes. One may be chance, several in a row are a slow disk.
+    /// Longer than a good disk takes. One may be chance, several with no quiet time between them are a slow disk.
     static let slow: UInt64 = 3_000_000
-    static let slowInARow = 5
+    static let slowMost = 5
     /// Longer than clients should wait for what needs no disk.
     static let outstanding: UInt64 = 20_000_000
     static let quickInARow = 20
@@ -27,6 +27,6 @@ struct SyncPolicy {
         }
         quickOnes = 0
         slowOnes += 1
-        if slowOnes >= Self.slowInARow || took > Self.outstanding { inBackground = true }
+        if slowOnes >= Self.slowMost || took > Self.outstanding { inBackground = true }
     }
 }

@@ -38,13 +38,13 @@ final class Joining {
         cluster.members.filter { $0.name != configuration.name }.flatMap { $0.urls.map(\.description) }.sorted()
     }
 
-    /// The lists of the other members that answer, one after the other, until `isEnough` says so. True: it did.
+    /// The lists of the other members that answer, one after the other, until `isEnough` says so.
     private func fetch(
-        timeout: UInt64, until isEnough: @escaping (RemoteCluster) -> Bool, _ done: @escaping (Bool) -> Void
+        timeout: UInt64, until isEnough: @escaping (RemoteCluster) -> Bool, then done: @escaping () -> Void
     ) {
         var urls = otherURLs
         func next() {
-            guard !urls.isEmpty else { return done(false) }
+            guard !urls.isEmpty else { return done() }
             let url = urls.removeFirst()
             transport.fetch(PeerRequest([url], "/members", timeout: timeout)) { [self] result in
                 guard case .success(let response) = result, let remote = Joining.remote(response) else {
@@ -53,7 +53,7 @@ final class Joining {
                     }
                     return next()
                 }
-                if isEnough(remote) { done(true) } else { next() }
+                if isEnough(remote) { done() } else { next() }
             }
         }
         next()
@@ -84,7 +84,7 @@ final class Joining {
         fetch(timeout: 1_000_000_000) { remote in
             failure = Joining.startedBefore(own, remote)
             return true
-        } _: { _ in
+        } then: {
             done(failure)
         }
     }
@@ -105,7 +105,7 @@ final class Joining {
             case .failure(let failure): misfit = misfit ?? failure
             }
             return found != nil
-        } _: { [self] _ in
+        } then: { [self] in
             if let (remote, own) = found {
                 if let failure = Joining.startedBefore(own, remote) { return done(.failure(failure)) }
                 return checkVersions(remote, own) { failure in
