@@ -73,6 +73,34 @@ import Testing
         #expect(try wait() == nil)
     }
 
+    @Test func `who fell behind a moment ago must stay level for ten seconds, but not who goes or is gone on with`() throws {
+        var facts = Self.facts()
+        func caughtUp(_ context: GateContext) -> GateVerdict? { context.verdicts(facts).first { $0.gate == .caughtUp } }
+        #expect(try context().waits(facts).isEmpty)
+        facts.straggler = .init(name: "kv3", lag: 400, seconds: 3)
+        let wait = try #require(try context().waits(facts).first)
+        #expect(wait.gate == .caughtUp && wait.seconds == 7)
+        #expect(wait.text == "kv3 was 400 entries behind 3 s ago; waits 7 s to see that it stays level")
+        #expect(try caughtUp(context())?.passes == false)
+        #expect(try caughtUp(context())?.evidence == "kv3 was 400 entries behind 3 s ago")
+        #expect(try context(resuming: true).waits(facts).isEmpty)
+        #expect(try caughtUp(context(resuming: true))?.passes == true)
+        var restart = try context()
+        restart.restarting = "kv3"
+        #expect(restart.waits(facts).isEmpty && caughtUp(restart)?.passes == true)
+        facts.straggler?.name = "kv2"
+        #expect(try context().waits(facts).isEmpty, "it leaves")
+        facts.straggler = .init(name: "kv3", lag: 400, seconds: 10)
+        #expect(try context().waits(facts).isEmpty && caughtUp(context())?.passes == true)
+        // Behind now is not waited for: nobody knows how long.
+        facts.voters["kv3"]?.lag = 251
+        #expect(try context().waits(facts).isEmpty && caughtUp(context())?.evidence == "kv3 is 251 entries behind")
+        facts.sinceElection = 4
+        facts.voters["kv3"]?.lag = 0
+        facts.straggler?.seconds = 0
+        #expect(try context().waits(facts).map(\.seconds) == [26, 10], "both are told, the longer one is waited for")
+    }
+
     @Test func `one host that is wrong about a name is not told a hundred times`() throws {
         var facts = Self.facts()
         facts.ways = .init(tried: 40, closed: (1...9).map { "kv\($0) does not reach kv4 port 2378: refused" })

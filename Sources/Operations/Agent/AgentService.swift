@@ -20,6 +20,7 @@ final class AgentService: @unchecked Sendable {
     var syncs: [String: SyncTimes] = [:]
     /// Of each cluster, as its members say; on the loop.
     var elections: [String: ElectionWatch] = [:]
+    var lags: [String: LagWatch] = [:]
 
     init(_ loop: EventLoop, _ keeper: HostKeeper) {
         self.loop = loop
@@ -61,11 +62,13 @@ final class AgentService: @unchecked Sendable {
             let health = health[request.cluster] ?? ""
             let slowest = syncs[request.cluster]?.slowest(at: loop.now) ?? 0
             let elections = elections[request.cluster]?.told(at: loop.now)
+            let straggler = lags[request.cluster]?.told(at: loop.now)
             run(context) { keeper throws(GRPCStatus) in
                 var seen = try keeper.observe(request.cluster)
                 seen.health = health
                 seen.syncTime = slowest
                 seen.elections = elections
+                seen.straggler = straggler
                 return seen
             }
         }

@@ -1,5 +1,5 @@
-// The agent's own look at its clusters: every quarter of a minute it asks all members, as `covey status` on the host would,
-// and keeps what it saw for /metrics, systemd and the gate that wants quiet. A leader whose disk is slow is asked to hand over.
+// The agent's own look at its clusters: every ten seconds it asks all members, as `covey status` on the host would, and keeps
+// what it saw for /metrics, systemd and the gates that want quiet. A leader whose disk is slow is asked to hand over.
 
 import Foundations
 import GRPC
@@ -16,7 +16,7 @@ final class ClusterWatch: @unchecked Sendable {
     private let service: AgentService
     let metrics: AgentMetrics
     private var slowLeaders: [String: SlowLeader] = [:]
-    private static let interval: UInt64 = 15_000_000_000
+    private static let interval: UInt64 = 10_000_000_000
     private static let firstLook: UInt64 = 2_000_000_000
 
     init(_ loop: EventLoop, _ service: AgentService, _ metrics: AgentMetrics) {
@@ -82,6 +82,7 @@ final class ClusterWatch: @unchecked Sendable {
         var sight = local.sight
         sight.syncTime = slowest
         let known = sight
+        let service = service
         Task {
             async let pages = DiskPages.ask(hosts.filter { $0.name != local.host }, known.cluster, gateway)
             let views = await [String: MemberView].observe(hosts, gateway)
@@ -96,18 +97,26 @@ final class ClusterWatch: @unchecked Sendable {
             mailbox.post {
                 gateway.stop()
                 metrics.saw(whole)
-                self.keep(local, report)
             }
+            // Anew: one that began while members were asked is the cause of the term they told.
+            let operation = await service.host { $0.lastOperation(known.cluster) }
+            mailbox.post { self.keep(local, report, operation) }
         }
     }
 
-    private func keep(_ local: Local, _ report: ClusterReport) {
+    /// `operation`: the last one there was after the members had answered.
+    private func keep(_ local: Local, _ report: ClusterReport, _ operation: AgentPB.Operation?) {
         let cluster = local.sight.cluster
         service.elections[cluster, default: ElectionWatch()].saw(
-            term: report.term, operation: local.sight.operation, at: loop.now, wall: Int64(Clock.wall() / 1_000_000_000))
+            term: report.term, operation: operation, at: loop.now, wall: Int64(Clock.wall() / 1_000_000_000))
+        service.lags[cluster, default: LagWatch()].saw(
+            Dictionary(
+                report.rows.compactMap { row in row.isMember ? row.lag.map { (row.host.name, $0) } : nil },
+                uniquingKeysWith: { first, _ in first }),
+            at: loop.now)
         let sight = SlowLeader.Sight(
             at: loop.now,
-            mayMove: local.inventory.movesLeaderOffSlowDisk && !local.sight.isPaused && local.sight.operation?.state != "open",
+            mayMove: local.inventory.movesLeaderOffSlowDisk && !local.sight.isPaused && operation?.state != "open",
             leads: report.leader == local.host,
             syncTime: report.rows.first { $0.host.name == local.host }?.syncTime,
             syncTimeMost: local.inventory.syncTimeRefused,

@@ -47,7 +47,8 @@ struct ElectionWatch: Sendable {
         }
         let known = told.filter(\.hasElected).map(\.elected).min()
         guard let newest = told.max(by: { ($0.term, -$0.looked) < ($1.term, -$1.looked) }), term > newest.term else { return known }
-        let wasHeld = agents.contains { held($0.operation, since: now - newest.looked) }
+        // Both are whole seconds, cut off: that look may have been a second earlier.
+        let wasHeld = agents.contains { held($0.operation, since: now - newest.looked - 1) }
         return wasHeld ? known : 0
     }
 }

@@ -5,8 +5,8 @@
 import Inventory
 
 struct SlowLeader: Sendable {
-    /// Consecutive ones, a quarter of a minute apart, at which the disk must have been slow: a burst is over by then.
-    static let looksMin = 3
+    /// Consecutive ones, ten seconds apart, at which the disk must have been slow: a burst is over by then.
+    static let looksMin = 4
     /// Between two attempts: a cluster whose disks are slow in turns is not to be led by turns.
     static let pause: UInt64 = 600_000_000_000
 

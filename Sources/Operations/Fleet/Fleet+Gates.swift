@@ -16,15 +16,14 @@ extension Fleet {
         var context = context
         if isSecondLook { context.gates.removeAll { $0 == .disk } }
         var facts = await gateFacts(context, view, isSecondLook: isSecondLook)
-        if let seconds = context.secondsUntilQuiet(facts), !overrides.gates.contains(Gate.quorum.rawValue) {
-            events.tell(
-                "there was an election \(facts.sinceElection ?? 0) s ago that no operation asked for; waits \(seconds) s for the "
-                    + "cluster to be quiet (policy.quietTime)")
+        let waits = context.waits(facts).filter { !overrides.gates.contains($0.gate.rawValue) }
+        if let seconds = waits.map(\.seconds).max() {
+            for wait in waits { events.tell(wait.text) }
             try await rest(.seconds(seconds), before: "anything was changed")
             let before = facts
             facts = await gateFacts(context, await look(), isSecondLook: isSecondLook)
             // An agent that looked later than others takes the same election for a younger one.
-            if facts.term == before.term { facts.sinceElection = (before.sinceElection ?? 0) + seconds }
+            if facts.term == before.term, let age = before.sinceElection { facts.sinceElection = age + seconds }
         }
         let report = GateReport(verdicts: context.verdicts(facts), overrides: overrides, term: facts.term)
         if !isSecondLook { Output.data(report.text) }
@@ -76,6 +75,7 @@ extension Fleet {
         guard !isSecondLook else { return facts }
         facts.sinceElection = ElectionWatch.secondsSince(
             term: facts.term, Array(seen.values), now: Int64(Clock.wall() / 1_000_000_000))
+        facts.straggler = LagWatch.last(of: Array(seen.values), among: Set(facts.voters.filter(\.value.isHealthy).keys))
         if context.gates.contains(.certificates) {
             // Who goes may go because nobody gets through to it.
             let staying = present.filter {

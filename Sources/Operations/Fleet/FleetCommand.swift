@@ -234,7 +234,7 @@ struct FleetCommand {
             throw FleetFailure(code: 3, text: "there is no cluster yet")
         }
         let context = GateContext(
-            inventory: inventory, ledger: ledger, isResuming: resuming != nil, gates: Gate.rolling)
+            inventory: inventory, ledger: ledger, restarting: names.first, isResuming: resuming != nil, gates: Gate.rolling)
         try await fleet.pass(context, overrides, view)
         return try await held(fleet, "restart", names + overrides.arguments, resuming: resuming) {
             held throws(FleetFailure) in

@@ -6,6 +6,7 @@
 
 import Flags
 import Inventory
+import Wire
 
 enum Gate: String, Sendable, CaseIterable {
     case quorum = "QUORUM"
@@ -29,7 +30,7 @@ enum Gate: String, Sendable, CaseIterable {
         .quorum, .members, .hash, .caughtUp, .alarm, .disk, .certificates, .clock, .version, .backup,
     ]
     /// For restarts and for moving the leader (3.6).
-    static let rolling: [Gate] = [.quorum, .members, .alarm, .certificates, .clock, .version]
+    static let rolling: [Gate] = [.quorum, .members, .caughtUp, .alarm, .certificates, .clock, .version]
 }
 
 /// Gates the operator answers for.
@@ -138,6 +139,8 @@ struct GateFacts: Sendable, Equatable {
     var ways = Ways()
     /// Seconds since the last election that no operation asked for; nil: none that the agents have seen.
     var sinceElection: Int64?
+    /// The healthy voter that an agent saw behind last.
+    var straggler: AgentPB.Straggler?
 
     /// Handshakes and ports, host by host.
     struct Ways: Sendable, Equatable {
@@ -167,6 +170,8 @@ struct GateContext: Sendable, Equatable {
     var coming: [String] = []
     /// Members to leave, dead or alive.
     var leaving: [String] = []
+    /// The member to be restarted, when it is one: that it is behind may be why.
+    var restarting: String?
     /// An operation that was begun before: part of it may have been done.
     var isResuming = false
     var gates: [Gate] = Gate.change
@@ -211,6 +216,40 @@ struct GateContext: Sendable, Equatable {
         guard gates.contains(.quorum), !isResuming, let age = facts.sinceElection else { return nil }
         let wanted = inventory.quietTime / GoDuration.second
         return age < wanted ? wanted - age : nil
+    }
+
+    /// The voter that has not been level for long enough, and the seconds until it has. Neither who goes nor who is gone on with.
+    private func secondsUntilLevel(_ facts: GateFacts) -> (straggler: AgentPB.Straggler, seconds: Int64)? {
+        guard gates.contains(.caughtUp), !isResuming, let last = facts.straggler, !mayLag(last.name), last.seconds < LagWatch.quiet
+        else { return nil }
+        return (last, LagWatch.quiet - last.seconds)
+    }
+
+    private func mayLag(_ name: String) -> Bool { leaving.contains(name) || restarting == name }
+
+    /// What time alone will bring.
+    struct Wait: Sendable, Equatable {
+        var gate: Gate
+        var seconds: Int64
+        var text: String
+    }
+
+    func waits(_ facts: GateFacts) -> [Wait] {
+        var waits: [Wait] = []
+        if let seconds = secondsUntilQuiet(facts) {
+            waits.append(
+                Wait(
+                    gate: .quorum, seconds: seconds,
+                    text: "there was an election \(facts.sinceElection ?? 0) s ago that no operation asked for; waits \(seconds) s for the "
+                        + "cluster to be quiet (policy.quietTime)"))
+        }
+        if let (last, seconds) = secondsUntilLevel(facts) {
+            waits.append(
+                Wait(
+                    gate: .caughtUp, seconds: seconds,
+                    text: "\(last.name) was \(last.lag) entries behind \(last.seconds) s ago; waits \(seconds) s to see that it stays level"))
+        }
+        return waits
     }
 
     private func quorum(_ facts: GateFacts) -> GateVerdict {
@@ -299,10 +338,14 @@ struct GateContext: Sendable, Equatable {
     }
 
     private func caughtUp(_ facts: GateFacts) -> GateVerdict {
-        let behind = sorted(facts).filter { $0.seen.isHealthy && $0.seen.lag > MemberView.lagMax }
+        let behind = sorted(facts).filter { $0.seen.isHealthy && $0.seen.lag > MemberView.lagMax && !mayLag($0.name) }
+        var complaints = behind.map { "\($0.name) is \($0.seen.lag) entries behind" }
+        if complaints.isEmpty, let (last, _) = secondsUntilLevel(facts) {
+            complaints.append("\(last.name) was \(last.lag) entries behind \(last.seconds) s ago")
+        }
         return verdict(
-            .caughtUp, behind.map { "\($0.name) is \($0.seen.lag) entries behind" },
-            good: "nobody more than \(MemberView.lagMax) entries behind", "Wait until it is not.")
+            .caughtUp, complaints, good: "nobody more than \(MemberView.lagMax) entries behind for \(LagWatch.quiet) s",
+            "Wait until all have been level for \(LagWatch.quiet) s.")
     }
 
     private func alarm(_ facts: GateFacts) -> GateVerdict {

@@ -62,7 +62,7 @@ def systemctl_tells(cluster):
 
 
 def status_says(host, unit, *words):
-    """An agent looks at the whole cluster four times a minute."""
+    """An agent looks at the whole cluster every ten seconds."""
     until(
         lambda: all(word in host.property(unit, "StatusText") for word in words), 40,
         f"the status of {unit} on {host.name} does not say {words}", pause=0.5)

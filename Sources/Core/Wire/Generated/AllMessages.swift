@@ -13,6 +13,7 @@ package enum AllMessages {
         AgentPB.CertificateState.self,
         AgentPB.FileState.self,
         AgentPB.ObserveResponse.self,
+        AgentPB.Straggler.self,
         AgentPB.Elections.self,
         AgentPB.SlotState.self,
         AgentPB.ClaimRequest.self,

@@ -602,6 +602,7 @@ package enum AgentPB {
         package var voided: [String] = []
         package var syncTime: UInt64 = 0
         package var elections: AgentPB.Elections? = nil
+        package var straggler: AgentPB.Straggler? = nil
 
         package init() {}
         package init(
@@ -612,7 +613,8 @@ package enum AgentPB {
             agentRenewal: String = "", authorities: [AgentPB.CertificateState] = [], renewal: String = "", engine: String = "",
             slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0, auditHead: String = "",
             auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
-            hadLedger: Bool = false, voided: [String] = [], syncTime: UInt64 = 0, elections: AgentPB.Elections? = nil
+            hadLedger: Bool = false, voided: [String] = [], syncTime: UInt64 = 0, elections: AgentPB.Elections? = nil,
+            straggler: AgentPB.Straggler? = nil
         ) {
             self.host = host
             self.ledger = ledger
@@ -647,6 +649,7 @@ package enum AgentPB {
             self.voided = voided
             self.syncTime = syncTime
             self.elections = elections
+            self.straggler = straggler
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -685,12 +688,14 @@ package enum AgentPB {
                 case 64: try reader.read(&voided)
                 case 70: try reader.read(&syncTime)
                 case 71: try reader.read(&elections)
+                case 72: try reader.read(&straggler)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
+            writer.field(72, straggler)
             writer.field(71, elections)
             writer.field(70, syncTime)
             writer.field(64, voided)
@@ -762,6 +767,47 @@ package enum AgentPB {
                 FieldDescriptor(64, "voided", .string, .repeated),
                 FieldDescriptor(70, "sync_time", .uint64),
                 FieldDescriptor(71, "elections", .message({ AgentPB.Elections.descriptor }), .explicit),
+                FieldDescriptor(72, "straggler", .message({ AgentPB.Straggler.descriptor }), .explicit),
+            ])
+    }
+
+    package struct Straggler: WireMessage {
+        package var name: String = ""
+        package var lag: UInt64 = 0
+        package var seconds: Int64 = 0
+
+        package init() {}
+        package init(
+            name: String = "", lag: UInt64 = 0, seconds: Int64 = 0
+        ) {
+            self.name = name
+            self.lag = lag
+            self.seconds = seconds
+        }
+
+        package mutating func merge(from reader: inout WireReader) throws(WireError) {
+            while let field = try reader.nextField() {
+                switch field {
+                case 1: try reader.read(&name)
+                case 2: try reader.read(&lag)
+                case 3: try reader.read(&seconds)
+                default: try reader.skip()
+                }
+            }
+        }
+
+        package func encode(into writer: inout WireWriter) {
+            writer.field(3, seconds)
+            writer.field(2, lag)
+            writer.field(1, name)
+        }
+
+        package static let descriptor: MessageDescriptor = MessageDescriptor(
+            "coveyagentpb.Straggler",
+            [
+                FieldDescriptor(1, "name", .string),
+                FieldDescriptor(2, "lag", .uint64),
+                FieldDescriptor(3, "seconds", .int64),
             ])
     }
 
