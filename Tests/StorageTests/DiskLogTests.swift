@@ -76,8 +76,9 @@ import Testing
                 }
                 try log.sync()
                 #expect(log.bufferedBytes == 0)
-                while done.withLock({ $0.count }) < tickets.count { sched_yield() }
-                #expect(done.withLock { $0 } == tickets)
+                while done.withLock({ $0.last }) != tickets.last { sched_yield() }
+                let told = done.withLock { $0 }
+                #expect(told == told.sorted() && Set(told).count == told.count && told.allSatisfy(tickets.contains))
             }
             state.term += 1
             let (log, _) = try DiskLog.open(place("wal"), from: LogSnapshot(), DiskLogTests.small)
@@ -87,6 +88,26 @@ import Testing
         }
         let log = try DiskLog.open(place("wal"), from: LogSnapshot(), DiskLogTests.small).log
         #expect(log.segmentCount > 5)
+    }
+
+    @Test func `what waited for one sync is told once`() throws {
+        try DiskLog.create(place("wal"), identity: identity, DiskLogTests.small)
+        let told = Mutex<[UInt64]>([])
+        let goOn = Mutex(false)
+        let log = try DiskLog.open(place("wal"), from: LogSnapshot(), DiskLogTests.small) { ticket, _ in
+            told.withLock { $0.append(ticket) }
+            while !goOn.withLock({ $0 }) { sched_yield() }
+        }.log
+        func write(_ index: LogIndex) {
+            log.append(term: 1, index: index, kind: 0, data: [])
+            log.syncInBackground(ticket: index)
+        }
+        write(1)
+        while told.withLock({ $0.isEmpty }) { sched_yield() }
+        for index in 2...30 { write(LogIndex(index)) }
+        goOn.withLock { $0 = true }
+        while told.withLock({ $0.last }) != 30 { sched_yield() }
+        #expect(told.withLock { $0 } == [1, 30])
     }
 
     @Test func `released segments go, and the log opens from the mark`() throws {

@@ -247,7 +247,8 @@ struct GateContext: Sendable, Equatable {
             waits.append(
                 Wait(
                     gate: .caughtUp, seconds: seconds,
-                    text: "\(last.name) was \(last.lag) entries behind \(last.seconds) s ago; waits \(seconds) s to see that it stays level"))
+                    text: "\(last.name) was \(last.lag) entries behind \(last.seconds) s ago; waits \(seconds) s to see that it stays "
+                        + "level"))
         }
         return waits
     }

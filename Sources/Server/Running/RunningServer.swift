@@ -564,6 +564,7 @@ final class RunningServer {
         } else {
             logger.info("successfully notified init daemon")
         }
+        duties.append(MappedMemory(member))
     }
 
     // MARK: Stop

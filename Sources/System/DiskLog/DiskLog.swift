@@ -32,7 +32,8 @@ package struct LogOptions: Sendable {
 package final class DiskLog {
     package let directory: String
     package let identity: LogIdentity
-    /// Called on the log's thread, in order: everything up to the ticket is durable, or, with an error, never will be.
+    /// Called on the log's thread, in order and once for each sync: everything up to the ticket is durable, or, with an error,
+    /// never will be. Tickets that were synced together are not told one by one.
     package typealias Completion = @Sendable (_ ticket: UInt64, _ error: LogError?) -> Void
 
     private let options: LogOptions
@@ -388,7 +389,7 @@ private final class Shared: Sendable {
             }
         } catch { failure = error }
         queuedBytes.subtract(filled.reduce(0) { $0 + $1.bytes.count }, ordering: .releasing)
-        for chunk in chunks { completion(chunk.ticket, failure) }
+        if let last = chunks.last { completion(last.ticket, failure) }
         if var spent = filled.last?.bytes, spent.capacity <= 4 << 20 {
             spent.removeAll(keepingCapacity: true)
             recycled.withLock { $0 = spent }

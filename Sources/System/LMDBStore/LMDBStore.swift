@@ -73,6 +73,9 @@ package final class LMDBStore: OrderedStore, Sendable {
         committer.queue.push(.giveBack(GiveBack(before: committer.environment.allocatedBytes(), done: done)))
     }
 
+    /// Pages of the file that were read are the system's again; on the store's thread.
+    package func letGoOfPages() { committer.queue.push(.letGoOfPages) }
+
     /// Tells how long each commit took, in nanoseconds, on the store's thread.
     package func observeCommits(_ observer: @escaping @Sendable (UInt64) -> Void) {
         committer.commitObserver.withLock { $0 = observer }
@@ -115,6 +118,7 @@ private struct GiveBack: Sendable {
 private enum Task: Sendable {
     case batch(StoreBatch)
     case giveBack(GiveBack)
+    case letGoOfPages
 }
 
 /// The store's thread.
@@ -155,6 +159,8 @@ private final class Committer: Sendable {
                     commitAll(batches)
                     batches = []
                     giveBack(job)
+                // This thread alone moves the map, so it lies where it lay.
+                case .letGoOfPages: MappedPages.letGo(of: environment.path + "/" + Environment.dataFile, .data)
                 }
             }
             commitAll(batches)

@@ -250,6 +250,7 @@ final class ServerCases {
         let (template, place) = putTemplate()
         var results: [(rate: Double, cpu: Double, filled: Double, restart: Double, after: Double)] = []
         for server in servers {
+            server.startEmpty()
             let cpu = server.cpuSeconds
             let load = UnaryLoad(.init(calls: options.keys), Self.method("Put"), template) { [self] i, message in
                 // Every key once, in an order that is neither sorted nor random: the same for both.
@@ -258,8 +259,8 @@ final class ServerCases {
             load.run(port: server.port)
             if load.failed > 0 { fail("\(server.name): \(load.failed) puts failed") }
             let cost = (server.cpuSeconds - cpu) * 100_000 / Double(options.keys)
-            // What was put off is done by then.
-            sleep(3)
+            // What was put off is done by then: batches, a snapshot, memory given back.
+            sleep(12)
             let filled = server.mebibytes("VmRSS")
             server.stop()
             let restart = server.start()
