@@ -15,13 +15,17 @@ final class MappedMemory {
     /// Begins when the member serves.
     init(_ member: Member) {
         self.member = member
-        MappedPages.letGo(of: "/proc/self/exe", .code)
-        schedule()
+        letGoOfProgram()
+        // Peers and clients have found their way by the first look.
+        schedule { [weak self] in self?.letGoOfProgram() }
     }
 
-    private func schedule() {
+    private func letGoOfProgram() { MappedPages.letGo(of: "/proc/self/exe", .code) }
+
+    private func schedule(_ once: @escaping () -> Void = {}) {
         member.loop.schedule(after: Self.interval) { [weak self] in
             guard let self, !member.isStopped else { return }
+            once()
             if MappedPages.residentBytes() > Self.bytesMost { member.store.letGoOfPages() }
             schedule()
         }
