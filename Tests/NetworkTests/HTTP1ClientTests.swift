@@ -308,6 +308,37 @@ private final class Scripted: EventHandler {
         guard case .timeout? = both.get(post, origin).error else { throw Missing() }
     }
 
+    @Test(arguments: [
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "opens no tunnel to https://nowhere.invalid:443: 403 Forbidden"),
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "says more than that there is a tunnel"),
+        ("", "closed instead of opening a tunnel to https://nowhere.invalid:443"),
+        ("HTTP/1.1 100 Continue\r\n\r\n", "closed instead of opening a tunnel to https://nowhere.invalid:443"),
+        ("SSH-2.0\r\n\r\n", "\(HTTPError.statusLine)"),
+        // As far as it goes without certificates.
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 Established\r\n\r\n", "TLS: no certificates are configured for members"),
+    ]) func `a proxy is asked for a tunnel, and may refuse`(_ bytes: String, _ reason: String) throws {
+        let both = try Both()
+        let scripted = try Scripted(both.loop, bytes.isEmpty ? [] : [bytes])
+        let client = HTTP1Client(loop: both.loop, tls: nil, resolver: Resolver(both.loop), proxy: scripted.origin)
+        defer { client.stop() }
+        let answer = Answer()
+        _ = client.send(HTTP1ClientRequest("GET", "/"), to: HTTPOrigin(isTLS: true, host: "nowhere.invalid", port: "443"), answer)
+        #expect(both.run { answer.isOver })
+        #expect("\(answer.error, default: "no error")".hasSuffix(reason))
+    }
+
+    @Test func `cleartext goes to the proxy, whose business names are`() throws {
+        let both = try Both()
+        let scripted = try Scripted(both.loop, ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"])
+        let client = HTTP1Client(loop: both.loop, tls: nil, resolver: Resolver(both.loop), proxy: scripted.origin)
+        defer { client.stop() }
+        let answer = Answer()
+        let target = "http://nowhere.invalid:80/"
+        _ = client.send(HTTP1ClientRequest("GET", target), to: HTTPOrigin(isTLS: false, host: "nowhere.invalid", port: "80"), answer)
+        #expect(both.run { answer.isOver })
+        #expect(answer.text == "ok")
+    }
+
     @Test func `who cannot be reached is told of, names included`() throws {
         let both = try Both()
         let port = both.origin.port

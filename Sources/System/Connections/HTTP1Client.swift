@@ -151,7 +151,7 @@ package final class HTTP1ClientCall {
 
 package final class HTTP1Client {
     package struct Limits: Sendable {
-        /// Resolving, connecting and the TLS handshake together.
+        /// Resolving, connecting, a proxy's tunnel and the TLS handshake together.
         package var connectTimeout: UInt64 = 2_000_000_000
         /// Shorter than servers keep them: members close theirs after 5 s.
         package var idleTimeout: UInt64 = 4_000_000_000
@@ -165,6 +165,8 @@ package final class HTTP1Client {
     let limits: Limits
     let tls: TLSContext?
     let resolver: Resolver
+    /// Everything goes through it: cleartext as requests for whole URLs, which are the callers' to write, TLS through tunnels.
+    let proxy: HTTPOrigin?
     /// Shared by the connections of the client.
     var input = [UInt8](repeating: 0, count: 65536)
     private var connections: [ObjectIdentifier: HTTP1ClientConnection] = [:]
@@ -172,11 +174,14 @@ package final class HTTP1Client {
     private var ticker: TimerID?
     private var isStopped = false
 
-    package init(loop: EventLoop, tls: TLSContext?, resolver: Resolver, limits: Limits = Limits()) {
+    package init(
+        loop: EventLoop, tls: TLSContext?, resolver: Resolver, limits: Limits = Limits(), proxy: HTTPOrigin? = nil
+    ) {
         self.loop = loop
         self.tls = tls
         self.resolver = resolver
         self.limits = limits
+        self.proxy = proxy
     }
 
     package func send(

@@ -1,6 +1,6 @@
 // One connection of the HTTP/1.1 client.
 //
-//     resolving -> connecting -> handshaking -> busy <-> idle -> closed
+//     resolving -> connecting -> (tunnelling ->) handshaking -> busy <-> idle -> closed
 //
 // Output is written at once; what the socket does not take waits in `backlog`, and a streamed body is asked for more only
 // when nothing waits.
@@ -12,10 +12,12 @@ import Linux
 import TLSEngine
 
 final class HTTP1ClientConnection: EventHandler {
-    private enum State { case resolving, connecting, handshaking, busy, idle, closed }
+    private enum State { case resolving, connecting, tunnelling, handshaking, busy, idle, closed }
 
     private unowned let client: HTTP1Client
     let origin: HTTPOrigin
+    /// Whom it connects to: the proxy when there is one.
+    private var nextHop: HTTPOrigin { client.proxy ?? origin }
     private var state = State.resolving
     private var call: HTTP1ClientCall?
     private var addresses: [SocketAddress] = []
@@ -55,12 +57,12 @@ final class HTTP1ClientConnection: EventHandler {
     }
 
     private func resolve() {
-        if let path = origin.path {
+        if let path = nextHop.path {
             guard let address = SocketAddress.unix(path) else { return fail(.connect("socket path \(path) is too long")) }
             addresses = [address]
             return connect()
         }
-        client.resolver.resolve(host: origin.host, port: origin.port) { [weak self] answer in
+        client.resolver.resolve(host: nextHop.host, port: nextHop.port) { [weak self] answer in
             guard let self, state == .resolving else { return }
             switch answer {
             case .success(let addresses):
@@ -87,7 +89,7 @@ final class HTTP1ClientConnection: EventHandler {
                 noteFailure(error)
             }
         }
-        guard let last else { return fail(.connect("\(origin) has no address")) }
+        guard let last else { return fail(.connect("\(nextHop) has no address")) }
         fail(isRefusedEverywhere ? .refused("\(last)") : .connect("\(last)"))
     }
 
@@ -98,13 +100,43 @@ final class HTTP1ClientConnection: EventHandler {
     private func connected() {
         let code = Socket.pendingError(descriptor)
         if code != 0 {
-            let error = SystemError("connect", "\(origin)", code: code)
+            let error = SystemError("connect", "\(nextHop)", code: code)
             dropSocket()
             noteFailure(error)
             return connect(error)
         }
         lastActivity = client.loop.now
         guard origin.isTLS else { return begin() }
+        if client.proxy == nil { handshake() } else { askForTunnel() }
+    }
+
+    /// A proxy passes on bytes it cannot read, once it agreed to.
+    private func askForTunnel() {
+        state = .tunnelling
+        parser.requestMethod = "CONNECT"
+        let fields: HTTPFields = [HTTPFields.Field("Host", origin.authority), HTTPFields.Field("User-Agent", "covey")]
+        HTTPWriter.append(HTTPRequestHead("CONNECT", origin.authority, fields: fields), to: &plain)
+        _ = writePlain()
+        updateInterest()
+    }
+
+    private func tunnelAnswered(_ bytes: RawSpan) {
+        var at = 0
+        do throws(HTTPError) {
+            while let event = try parser.next(bytes, &at) {
+                guard case .head(let head) = event else { continue }
+                guard (200..<300).contains(head.status) else {
+                    return fail(.connect("\(nextHop) opens no tunnel to \(origin): \(head.status) \(head.reason)"))
+                }
+                // Nobody behind the proxy has a reason to speak first.
+                guard at == bytes.byteCount else { return fail(.connect("\(nextHop) says more than that there is a tunnel")) }
+                parser = HTTPResponseParser(limits: parser.limits)
+                return handshake()
+            }
+        } catch { fail(.malformed(error)) }
+    }
+
+    private func handshake() {
         guard let context = client.tls else { return fail(.tls("no certificates are configured for members")) }
         state = .handshaking
         let session = context.makeClientSession(host: origin.host)
@@ -209,6 +241,7 @@ final class HTTP1ClientConnection: EventHandler {
         swap(&input, &client.input)
         defer { swap(&input, &client.input) }
         let bytes = input.rawSpan.extracting(0..<count)
+        if state == .tunnelling { return tunnelAnswered(bytes) }
         guard let tls else { return deliver(bytes) }
         var plain: [UInt8] = []
         let goesOn = tls.receive(bytes, plain: &plain, cipher: &backlog)
@@ -241,6 +274,7 @@ final class HTTP1ClientConnection: EventHandler {
     }
 
     private func endOfInput() {
+        if state == .tunnelling { return fail(.connect("\(nextHop) closed instead of opening a tunnel to \(origin)")) }
         if state == .handshaking {
             tls?.ended()
             return fail(.tls(tls?.failure ?? "connection closed"))
@@ -355,8 +389,8 @@ final class HTTP1ClientConnection: EventHandler {
     func tick(_ now: UInt64) {
         switch state {
         case .closed: break
-        case .resolving, .connecting, .handshaking:
-            if now > min(startedAt + client.limits.connectTimeout, call?.deadline ?? 0) { fail(.timeout("connecting to \(origin)")) }
+        case .resolving, .connecting, .tunnelling, .handshaking:
+            if now > min(startedAt + client.limits.connectTimeout, call?.deadline ?? 0) { fail(.timeout("connecting to \(nextHop)")) }
         case .idle:
             if now > lastActivity + client.limits.idleTimeout { close() }
         case .busy:
