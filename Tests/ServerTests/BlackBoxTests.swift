@@ -47,9 +47,10 @@ struct BlackBoxTests {
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))
-    func `members of a new cluster find each other through another cluster`() throws {
+    func `members of a new cluster find each other through another cluster, or a discovery service`() throws {
         let real = try #require(RealTools.etcd35, "run: make deps")
-        try run("discovery.py", ["--server", Self.server, "--real", real])
+        let real34 = RealTools.etcd34Server.map { ["--real34", $0] } ?? []
+        try run("discovery.py", ["--server", Self.server, "--real", real] + real34)
     }
 
     @Test(.enabled(if: RealTools.required(RealTools.python) && RealTools.required(RealTools.etcd35)))

@@ -60,11 +60,6 @@ extension ServerConfiguration {
                 throw ConfigurationError("--discovery-endpoints must not contain empty endpoints")
             }
         }
-        if !values.text("discovery").isEmpty {
-            throw ConfigurationError(
-                "--discovery: the v2 discovery service is not available here; use --discovery-token, "
-                    + "--discovery-srv or --initial-cluster")
-        }
         if values.text("proxy") != "off" {
             throw ConfigurationError(
                 "--proxy=\(values.text("proxy")): the v2 proxy is not available; start without it, or use gateway or grpc-proxy"
@@ -174,7 +169,10 @@ extension ServerConfiguration {
             throw ConfigurationError(
                 "couldn't find local name \(GoText.quote(name)) in the initial cluster configuration")
         }
-        guard cluster.urlsAreUnique else { throw ConfigurationError("initial cluster \(cluster) has duplicate url") }
+        guard cluster.urlsAreUnique else {
+            let origin = discovery.isUsed ? "discovery" : "initial"
+            throw ConfigurationError("\(origin) cluster \(cluster) has duplicate url")
+        }
         try compare(own: own, resolve)
         return cluster
     }

@@ -115,7 +115,7 @@ extension ServerConfiguration {
         if initialCluster == "default=http://localhost:2380" && !values.isSet("initial-cluster") && name != "default" {
             initialCluster = clusterFromName
         }
-        if !values.isSet("initial-cluster") && (!discovery.srvDomain.isEmpty || !discovery.token.isEmpty) {
+        if !values.isSet("initial-cluster") && (!discovery.srvDomain.isEmpty || discovery.isUsed) {
             initialCluster = ""
         }
     }
@@ -163,7 +163,8 @@ extension ServerConfiguration {
             insecureSkipVerify: values.bool("discovery-insecure-skip-tls-verify"),
             certFile: values.text("discovery-cert"), keyFile: values.text("discovery-key"),
             caFile: values.text("discovery-cacert"), user: values.text("discovery-user"),
-            password: values.text("discovery-password"))
+            password: values.text("discovery-password"), url: values.text("discovery"), proxy: values.text("discovery-proxy"),
+            fallsBackToProxy: values.text("discovery-fallback") == "proxy")
     }
 
     private static func logSettings(

@@ -53,6 +53,14 @@ package struct ServerConfiguration: Sendable {
         package var caFile = ""
         package var user = ""
         package var password = ""
+        /// Of the v2 service.
+        package var url = ""
+        package var proxy = ""
+        package var fallsBackToProxy = false
+
+        package var isUsed: Bool { !token.isEmpty || !url.isEmpty }
+        /// Ids follow from it.
+        package var clusterToken: String { url.isEmpty ? token : url }
     }
 
     // Member

@@ -151,9 +151,11 @@ package enum ServerOptions {
         Option("discovery-cacert", "CA of the discovery service.", group: "Clustering"),
         Option("discovery-user", "user[:password] for the discovery service.", group: "Clustering"),
         Option("discovery-password", "Password for the discovery service.", group: "Clustering"),
-        Option("discovery", "Accepted for compatibility.", group: "Clustering"),
-        Option("discovery-proxy", "Accepted for compatibility.", group: "Clustering"),
-        one(of: ["exit", "proxy"], "discovery-fallback", "exit", "Accepted for compatibility.", group: "Clustering"),
+        Option("discovery", "URL of the cluster at a discovery service with the v2 keys API.", group: "Clustering"),
+        Option("discovery-proxy", "HTTP proxy on the way to --discovery.", group: "Clustering"),
+        one(
+            of: ["exit", "proxy"], "discovery-fallback", "exit", "What to do when discovery fails: exit, whatever is given.",
+            group: "Clustering"),
         Option("enable-v2", .bool, "Accepted for compatibility.", group: "Clustering"),
         one(
             of: ["not-yet", "write-only", "write-only-skip-check", "write-only-drop-data", "gone"], "v2-deprecation",
@@ -358,8 +360,7 @@ package enum ServerOptions {
     /// Flags that exist and do nothing, or not the same, here; the text is logged when one is set.
     package static let notes: [String: String] = [
         "backend-bbolt-freelist-type": "the store is not bbolt and keeps no free list to choose",
-        "discovery-proxy": "the v2 discovery service is not available",
-        "discovery-fallback": "a failed discovery always ends the start",
+        "discovery-fallback": "there is no v2 proxy: a failed discovery always ends the start",
         "enable-pprof": "there are no profiles of a Go program here; use perf(1)",
         "enable-v2": "the v2 API is not served",
         "experimental-enable-v2v3": "the v2 API is not served",

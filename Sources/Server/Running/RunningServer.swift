@@ -136,14 +136,14 @@ final class RunningServer {
             logger.info(
                 "server has been already initialized",
                 ["data-dir": .text(configuration.dataDirectory), "dir-type": "member"])
-            if !configuration.discovery.token.isEmpty {
+            if configuration.discovery.isUsed {
                 logger.warn(
                     "discovery token ignored since a cluster has already been initialized; valid logs are found",
                     ["wal-dir": .text(configuration.walDirectory)])
             }
             return open()
         }
-        if configuration.discovery.token.isEmpty { return firstBoot(directory, configuration) }
+        if !configuration.discovery.isUsed { return firstBoot(directory, configuration) }
         return discover(directory)
     }
 
@@ -217,11 +217,11 @@ final class RunningServer {
         return true
     }
 
-    /// Another cluster says who the members are; that may take as long as the others need to come.
+    /// Another cluster, or a service, says who the members are; that may take as long as the others need to come.
     private func discover(_ directory: BootDirectory) -> Bool {
         var configuration = configuration
         // The token stands for the cluster: ids follow from it.
-        configuration.initialClusterToken = configuration.discovery.token
+        configuration.initialClusterToken = configuration.discovery.clusterToken
         let own = InitialCluster(
             token: configuration.initialClusterToken,
             members: [(configuration.name, configuration.advertisePeerURLs.map(\.description))], ownName: configuration.name)
@@ -229,17 +229,17 @@ final class RunningServer {
         let meeting: ClusterDiscovery
         do throws(ClusterDiscovery.Failure) {
             meeting = try ClusterDiscovery(
-                found.discovery, member: own.ids[0], name: found.name, urls: found.advertisePeerURLs
+                found.discovery, member: own.ids[0], name: found.name, urls: found.advertisePeerURLs, loop: loop
             ) { message, fields, isProblem in
                 logger.log(isProblem ? .warn : .info, message, list: fields.map { ($0.0, .text($0.1)) })
             }
-        } catch { return refuse("\(error)") }
+        } catch { return refuse("failed to join discovery cluster (\(error))") }
         let done = LoopBound<(Result<String, ClusterDiscovery.Failure>) -> Void> { [weak self] result in
             guard let self, !isStopping else { return }
             discovery = nil
             var begun = false
             switch result {
-            case .failure(let failure): begun = refuse("\(failure)")
+            case .failure(let failure): begun = refuse("failed to join discovery cluster (\(failure))")
             case .success(let members):
                 var configuration = found
                 configuration.initialCluster = members
