@@ -1,6 +1,8 @@
 // Who runs the member: systemd, or the agent itself with plain child processes where there is no systemd. Both are asked
 // in the same words and used on the agent's host thread only.
 
+import Glibc
+import Linux
 import Systemd
 import Wire
 
@@ -88,11 +90,20 @@ final class SystemdBackend: ServiceBackend {
             } else {
                 try bus.stop("covey-health@\(cluster).timer")
                 // What it said last, or is about to say, is not about this host any more, and nobody would ever take it back.
-                try bus.stop("covey-health@\(cluster).service")
-                try bus.resetFailed("covey-health@\(cluster).service")
+                try forget("covey-health@\(cluster).service", bus)
             }
         }
     }
+
+    /// Stopped, and whether it failed is nobody's matter. A stop is only ordered: what fails while it ends would stand for ever.
+    private func forget(_ unit: String, _ bus: SystemBus) throws(BusError) {
+        try bus.stop(unit)
+        let end = Clock.monotonic() + Self.stopTimeMax
+        while Clock.monotonic() < end, !["inactive", "failed"].contains(try bus.status(unit).activeState) { usleep(20_000) }
+        try bus.resetFailed(unit)
+    }
+
+    private static let stopTimeMax: UInt64 = 10_000_000_000
 
     func setMasked(_ cluster: String, _ on: Bool) throws(BackendError) {
         try ask { bus throws(BusError) in
