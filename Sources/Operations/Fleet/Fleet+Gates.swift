@@ -16,9 +16,13 @@ extension Fleet {
         var context = context
         if isSecondLook { context.gates.removeAll { $0 == .disk } }
         var facts = await gateFacts(context, view, isSecondLook: isSecondLook)
-        let waits = context.waits(facts).filter { !overrides.gates.contains($0.gate.rawValue) }
-        if let seconds = waits.map(\.seconds).max() {
+        var waited: Int64 = 0
+        // Again, while it is not for long: on a busy cluster somebody falls behind for a moment now and then.
+        while waited < Self.patience {
+            let waits = context.waits(facts).filter { !overrides.gates.contains($0.gate.rawValue) }
+            guard let seconds = waits.map(\.seconds).max() else { break }
             for wait in waits { events.tell(wait.text) }
+            waited += seconds
             try await rest(.seconds(seconds), before: "anything was changed")
             let before = facts
             facts = await gateFacts(context, await look(), isSecondLook: isSecondLook)
@@ -32,6 +36,9 @@ extension Fleet {
         }
         return report
     }
+
+    /// Seconds. Who does not catch up in that time needs somebody to look at it.
+    private static let patience: Int64 = 60
 
     /// What takes long is looked at once, and not again under the claim: disks and the ways between hosts.
     func gateFacts(_ context: GateContext, _ view: View, isSecondLook: Bool) async -> GateFacts {

@@ -243,7 +243,13 @@ struct GateContext: Sendable, Equatable {
                     text: "there was an election \(facts.sinceElection ?? 0) s ago that no operation asked for; waits \(seconds) s for the "
                         + "cluster to be quiet (policy.quietTime)"))
         }
-        if let (last, seconds) = secondsUntilLevel(facts) {
+        let behind = behind(facts)
+        if gates.contains(.caughtUp), !behind.isEmpty {
+            waits.append(
+                Wait(
+                    gate: .caughtUp, seconds: LagWatch.quiet,
+                    text: "\(behind.joined(separator: "; ")); waits \(LagWatch.quiet) s for it to catch up"))
+        } else if let (last, seconds) = secondsUntilLevel(facts) {
             waits.append(
                 Wait(
                     gate: .caughtUp, seconds: seconds,
@@ -338,9 +344,13 @@ struct GateContext: Sendable, Equatable {
         )
     }
 
+    private func behind(_ facts: GateFacts) -> [String] {
+        sorted(facts).filter { $0.seen.isHealthy && $0.seen.lag > MemberView.lagMax && !mayLag($0.name) }
+            .map { "\($0.name) is \($0.seen.lag) entries behind" }
+    }
+
     private func caughtUp(_ facts: GateFacts) -> GateVerdict {
-        let behind = sorted(facts).filter { $0.seen.isHealthy && $0.seen.lag > MemberView.lagMax && !mayLag($0.name) }
-        var complaints = behind.map { "\($0.name) is \($0.seen.lag) entries behind" }
+        var complaints = behind(facts)
         if complaints.isEmpty, let (last, _) = secondsUntilLevel(facts) {
             complaints.append("\(last.name) was \(last.lag) entries behind \(last.seconds) s ago")
         }
