@@ -158,11 +158,13 @@ class Replay:
             self.start(during["argv"], {}, subprocess.DEVNULL).communicate()
         self.wait(process, lambda: os.path.getsize(files[0].name) >= wanted)
         status = None
-        if record.get("stop_signal") not in (None, "none") and process.poll() is None:
+        # What failed when it was recorded ended before the signal came, and may take longer to get there now.
+        ends_itself = record["exit"] > 0
+        if record.get("stop_signal") not in (None, "none") and not ends_itself and process.poll() is None:
             process.send_signal(getattr(signal, record["stop_signal"]))
         try:
             # Standard input stays open until the process is gone: its end would be news.
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
