@@ -9,21 +9,30 @@ export TEST_PROGRAM=$PWD/.build/release/covey
 
 failed=()
 began=$SECONDS
+said=$(mktemp -d "${TMPDIR:-/tmp}/covey-run.XXXXXX")
+memory=
+trap 'rm -rf "$said" ${memory:+"$memory"}' EXIT
 
-# part NAME COMMAND...: says how long it took and whether it failed.
+# part NAME COMMAND...: says how long it took and whether it failed. What it says is kept too; not through a pipe that is
+# waited for, which a program left behind would hold open.
 part() {
     local name=$1 start=$SECONDS code=0
     shift
     printf '== %s\n' "$name"
-    "$@" || code=$?
+    "$@" > >(exec tee "$said/${#failed[@]}") 2>&1 || code=$?
     [ "$code" = 0 ] || failed+=("$name")
     printf '== %s: %s, %s s\n' "$name" "$([ "$code" = 0 ] && echo ok || echo "FAILED ($code)")" "$((SECONDS - start))"
 }
 
+# Often only the end of a long log is kept: what failed, and how, is said once more there.
 finish() {
     printf '== all of it: %s s\n' "$((SECONDS - began))"
     [ ${#failed[@]} != 0 ] || exit 0
-    printf 'FAILED: %s\n' "${failed[@]}"
+    local index
+    for index in "${!failed[@]}"; do
+        printf 'FAILED: %s\n' "${failed[index]}"
+        grep -E -A 2 'recorded an issue|: error: |^FAILED|^failed |unexpected signal|Sanitizer' "$said/$index" | head -n 12 | cut -c 1-240 || true
+    done
     exit 1
 }
 
@@ -47,10 +56,8 @@ drills() {
 
 # Servers under test sync every write, and there is little to learn from waiting for a disk that others use too: they keep
 # their data in memory where there is room for it. What a disk does to data is the matter of the parts before.
-memory=
 if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ "$(df --output=avail -k /dev/shm | tail -n 1)" -gt 4000000 ]; then
     memory=$(mktemp -d /dev/shm/covey-tests.XXXXXX)
-    trap 'rm -rf "$memory"' EXIT
 fi
 in_memory() { TMPDIR=${memory:-${TMPDIR:-/tmp}} "$@"; }
 
