@@ -77,7 +77,7 @@ import Testing
         var facts = Self.facts()
         func caughtUp(_ context: GateContext) -> GateVerdict? { context.verdicts(facts).first { $0.gate == .caughtUp } }
         #expect(try context().waits(facts).isEmpty)
-        facts.straggler = .init(name: "kv3", lag: 400, seconds: 3)
+        facts.stragglers = [.init(name: "kv3", lag: 400, seconds: 3), .init(name: "kv1", lag: 300, seconds: 6)]
         let wait = try #require(try context().waits(facts).first)
         #expect(wait.gate == .caughtUp && wait.seconds == 7)
         #expect(wait.text == "kv3 was 400 entries behind 3 s ago; waits 7 s to see that it stays level")
@@ -87,10 +87,14 @@ import Testing
         #expect(try caughtUp(context(resuming: true))?.passes == true)
         var restart = try context()
         restart.restarting = "kv3"
+        #expect(restart.waits(facts).map(\.seconds) == [4], "another one was behind, too")
+        facts.stragglers.removeLast()
         #expect(restart.waits(facts).isEmpty && caughtUp(restart)?.passes == true)
-        facts.straggler?.name = "kv2"
+        facts.stragglers = [.init(name: "kv2", lag: 400, seconds: 3)]
         #expect(try context().waits(facts).isEmpty, "it leaves")
-        facts.straggler = .init(name: "kv3", lag: 400, seconds: 10)
+        facts.stragglers.append(.init(name: "kv3", lag: 300, seconds: 6))
+        #expect(try context().waits(facts).map(\.seconds) == [4], "who leaves does not hide who stays")
+        facts.stragglers = [.init(name: "kv3", lag: 400, seconds: 10)]
         #expect(try context().waits(facts).isEmpty && caughtUp(context())?.passes == true)
         facts.voters["kv3"]?.lag = 251
         #expect(try context().waits(facts).map(\.text) == ["kv3 is 251 entries behind; waits 10 s for it to catch up"])
@@ -98,7 +102,7 @@ import Testing
         #expect(restart.waits(facts).isEmpty)
         facts.sinceElection = 4
         facts.voters["kv3"]?.lag = 0
-        facts.straggler?.seconds = 0
+        facts.stragglers = [.init(name: "kv3", lag: 400, seconds: 0)]
         #expect(try context().waits(facts).map(\.seconds) == [26, 10], "both are told, the longer one is waited for")
     }
 

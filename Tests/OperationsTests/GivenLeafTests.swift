@@ -106,6 +106,34 @@ private struct Corporation {
         try KeyFile.read("\(folder)/\(name)").bytes == KeyFile.read("\(keeper.folders.tls("main"))/\(name)").bytes
     }
 
+    @Test func `two attempts in one second, with the same certificates, do not stand in each other's way`() throws {
+        for kind in [LeafKind.server, .client] { try put(kind) }
+        try certify()
+        let (link, serial) = (keeper.folders.tls("main"), "00112233445566")
+        var used = [keeper.linkTarget(link)]
+        for number in 1...3 {
+            let next = "\(keeper.folders.configuration("main"))/next-\(number)"
+            try KeyFile.makeFolder(next, mode: 0o750)
+            try KeyFile.write([UInt8(number)], to: next + "/which", mode: 0o600)
+            try keeper.switchGeneration("main", to: keeper.newGeneration("main", serial), from: next)
+            #expect(try KeyFile.read(link + "/which").bytes == [UInt8(number)])
+            used.append(keeper.linkTarget(link))
+            // As after a failed proof: the newest is there and not in use.
+            try keeper.pointLink(link, to: used[0])
+        }
+        #expect(Set(used).count == 4 && used.dropFirst().allSatisfy { $0.hasSuffix("-00112233") }, "\(used)")
+
+        let header = AgentPB.StepHeader(cluster: "main", operation: "a", epoch: 2)
+        _ = try keeper.claim(
+            AgentPB.ClaimRequest(cluster: "main", operation: AgentPB.Operation(id: "a", kind: "apply", epoch: 2, inventory: Self.text)))
+        for token in ["main-2", "main-3"] {
+            _ = try keeper.writeLedger(AgentPB.WriteLedgerRequest(header: header))
+            _ = try keeper.writeLedger(
+                AgentPB.WriteLedgerRequest(header: header, ledger: Ledger.pending(inventory, token: token).json.text()))
+        }
+        #expect(try keeper.observe("main").voided.sorted() == ["main-1", "main-2"], "none was written over")
+    }
+
     @Test func `what is put on the host is taken with its bundle, and what replaces it later as well`() throws {
         for kind in [LeafKind.server, .client] { try put(kind) }
         try certify()

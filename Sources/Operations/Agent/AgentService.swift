@@ -62,13 +62,13 @@ final class AgentService: @unchecked Sendable {
             let health = health[request.cluster] ?? ""
             let slowest = syncs[request.cluster]?.slowest(at: loop.now) ?? 0
             let elections = elections[request.cluster]?.told(at: loop.now)
-            let straggler = lags[request.cluster]?.told(at: loop.now)
+            let stragglers = lags[request.cluster]?.told(at: loop.now) ?? []
             run(context) { keeper throws(GRPCStatus) in
                 var seen = try keeper.observe(request.cluster)
                 seen.health = health
                 seen.syncTime = slowest
                 seen.elections = elections
-                seen.straggler = straggler
+                seen.stragglers = stragglers
                 return seen
             }
         }

@@ -258,14 +258,14 @@ extension HostKeeper {
         }
         try giveAll(next)
         let old = linkTarget(current)
-        let new = "tls-\(max(now, (TLSGenerations.made(old) ?? 0) + 1))-\((serials.values.sorted().first ?? "").prefix(8))"
+        let new = newGeneration(order.cluster, serials.values.sorted().first ?? "")
         let proof = LeafProof(cluster: order.cluster, old: old, new: new, serials: serials)
         try perform { () throws(PKIError) in
             try KeyFile.write(
                 Array(proof.json.text().utf8), to: folders.leafProof(order.cluster), mode: 0o600)
         }
         Folder.sync(of: folders.leafProof(order.cluster))
-        try switchLink(current, to: new, after: (next, "\(folders.configuration(order.cluster))/\(new)"))
+        try switchGeneration(order.cluster, to: new, from: next)
         crashPoint("renewal/switched")
         return proof
     }

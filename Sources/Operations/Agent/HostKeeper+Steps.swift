@@ -21,7 +21,7 @@ extension HostKeeper {
             let current = try ledger(header.cluster)
             if request.ledger.isEmpty {
                 guard KeyFile.exists(path) else { return (false, "there is none") }
-                let aside = "\(path).void-\(now)"
+                let aside = Self.freePath(now) { "\(path).void-\($0)" }
                 guard unsafe rename(path, aside) == 0 else {
                     throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", path))")
                 }
@@ -154,9 +154,7 @@ extension HostKeeper {
             try giveAll(next)
             let leaf = try perform { () throws(PKIError) in try Certificate.load("\(next)/\(first).crt")[0] }
             let serial = Hexadecimal.encode(leaf.serial)
-            let generation = "tls-\(now)-\(serial.prefix(8))"
-            let folder = folders.configuration(header.cluster)
-            try switchLink("\(folder)/tls", to: generation, after: (next, "\(folder)/\(generation)"))
+            try switchGeneration(header.cluster, to: newGeneration(header.cluster, serial), from: next)
             try linkClientFiles(header.cluster)
             renewals[header.cluster, default: RenewalState()].failure = nil
             removeOldGenerations(header.cluster)
@@ -165,10 +163,28 @@ extension HostKeeper {
     }
 
     /// Readers see the old files or the new ones, never half of each.
-    func switchLink(_ link: String, to target: String, after move: (from: String, to: String)) throws(GRPCStatus) {
-        try check(unsafe rename(move.from, move.to), "rename", move.from)
-        try pointLink(link, to: target)
+    func switchGeneration(_ cluster: String, to name: String, from next: String) throws(GRPCStatus) {
+        try check(unsafe rename(next, "\(folders.configuration(cluster))/\(name)"), "rename", next)
+        try pointLink(folders.tls(cluster), to: name)
     }
+
+    /// Its name says when it was made. Two attempts may fall in one second, and have the same certificates when others make them.
+    func newGeneration(_ cluster: String, _ serial: String) -> String {
+        let made = TLSGenerations.made(linkTarget(folders.tls(cluster))) ?? 0
+        let moment = Self.freeMoment(max(now, made + 1)) {
+            ["\(folders.configuration(cluster))/\(TLSGenerations.name(made: $0, serial))"]
+        }
+        return TLSGenerations.name(made: moment, serial)
+    }
+
+    /// For names that say when: what is there never takes the place of what was there before, not even in the same second.
+    static func freeMoment(_ now: Int64, _ paths: (Int64) -> [String]) -> Int64 {
+        var moment = now
+        while paths(moment).contains(where: KeyFile.exists) { moment += 1 }
+        return moment
+    }
+
+    static func freePath(_ now: Int64, _ path: (Int64) -> String) -> String { path(freeMoment(now) { [path($0)] }) }
 
     func pointLink(_ link: String, to target: String) throws(GRPCStatus) {
         let temporary = link + ".new"
@@ -432,11 +448,13 @@ extension HostKeeper {
                 throw GRPCStatus(.invalidArgument, "\"\(request.label)\" is no name of a folder")
             }
             let parent = data.lastIndex(of: "/").map { String(data[..<$0]) } ?? data
-            let name = "\(now)-\(cluster)-\(request.label.isEmpty ? "data" : request.label)"
-            let place = try move(
-                data + "/member", identity, to: ["\(parent)/quarantine/\(name)", "\(data)/quarantine/\(name)"])
+            let label = request.label.isEmpty ? "data" : request.label
+            func places(_ moment: Int64) -> [String] {
+                [parent, data].map { "\($0)/quarantine/\(moment)-\(cluster)-\(label)" }
+            }
+            let place = try move(data + "/member", identity, to: places(Self.freeMoment(now, places)))
             if let wal = inventory?.walDirectory.map({ folders.root + $0 }), KeyFile.exists(wal) {
-                guard unsafe rename(wal, "\(wal).quarantine-\(now)") == 0 else {
+                guard unsafe rename(wal, Self.freePath(now) { "\(wal).quarantine-\($0)" }) == 0 else {
                     throw GRPCStatus(.failedPrecondition, "\(SystemError("rename", wal))")
                 }
             }

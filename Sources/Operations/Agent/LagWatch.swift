@@ -1,5 +1,5 @@
-// When a voter of a cluster was last seen behind: an agent sees it at its looks, and a command asks all agents. A cluster whose
-// members have only just come level is not changed yet (G-CAUGHTUP): who fell behind a moment ago may do so again.
+// Which voters of a cluster were seen behind a moment ago: an agent sees it at its looks, and a command asks all agents. A cluster
+// whose members have only just come level is not changed yet (G-CAUGHTUP): who fell behind a moment ago may do so again.
 
 import Wire
 
@@ -7,26 +7,30 @@ struct LagWatch: Sendable {
     /// Level for so long is level, in seconds. Agents look as often, each at its own moments.
     static let quiet: Int64 = 10
 
-    private var last: (name: String, lag: UInt64, at: UInt64)?
+    /// All of them: the one furthest behind may be the one that leaves, and then another matters.
+    private var behind: [String: (lag: UInt64, at: UInt64)] = [:]
 
     /// `lags`: of the voters that answered, in entries.
     mutating func saw(_ lags: [String: UInt64], at: UInt64) {
-        let behind = lags.filter { $0.value > MemberView.lagMax }
-        guard let most = behind.max(by: { ($0.value, $1.key) < ($1.value, $0.key) }) else { return }
-        last = (most.key, most.value, at)
+        behind = behind.filter { Self.seconds(from: $0.value.at, to: at) < Self.quiet }
+        for (name, lag) in lags where lag > MemberView.lagMax { behind[name] = (lag, at) }
     }
 
-    /// For who asks; nil when nobody was behind.
-    func told(at now: UInt64) -> AgentPB.Straggler? {
-        last.map { AgentPB.Straggler(name: $0.name, lag: $0.lag, seconds: Int64(clamping: (now &- $0.at) / 1_000_000_000)) }
+    /// For who asks: those that have not been level for long enough.
+    func told(at now: UInt64) -> [AgentPB.Straggler] {
+        behind.sorted { $0.key < $1.key }
+            .map { AgentPB.Straggler(name: $0.key, lag: $0.value.lag, seconds: Self.seconds(from: $0.value.at, to: now)) }
+            .filter { $0.seconds < Self.quiet }
     }
 
-    /// The last of those that matter, by the word of all agents.
-    static func last(of agents: [AgentPB.ObserveResponse], among names: Set<String>) -> AgentPB.Straggler? {
+    /// Those that matter, by the word of all agents: who was seen last comes first.
+    static func stragglers(of agents: [AgentPB.ObserveResponse], among names: Set<String>) -> [AgentPB.Straggler] {
         // No agent is believed to have looked in the future.
-        agents.compactMap(\.straggler)
+        agents.flatMap(\.stragglers)
             .map { AgentPB.Straggler(name: $0.name, lag: $0.lag, seconds: max(0, $0.seconds)) }
             .filter { names.contains($0.name) }
-            .min { ($0.seconds, $0.name) < ($1.seconds, $1.name) }
+            .sorted { ($0.seconds, $0.name) < ($1.seconds, $1.name) }
     }
+
+    private static func seconds(from then: UInt64, to now: UInt64) -> Int64 { Int64(clamping: (now &- then) / 1_000_000_000) }
 }

@@ -77,6 +77,8 @@ struct RenewalTurns: Sendable {
 enum TLSGenerations {
     static let keptSeconds: Int64 = 86_400
 
+    static func name(made: Int64, _ serial: String) -> String { "tls-\(made)-\(serial.prefix(8))" }
+
     static func made(_ name: String) -> Int64? {
         let parts = name.split(separator: "-", omittingEmptySubsequences: false)
         return parts.count == 3 && parts[0] == "tls" ? Int64(parts[1]) : nil

@@ -16,6 +16,8 @@ struct FleetFailure: Error, Equatable, CustomStringConvertible {
     var isOverBudget = false
     /// What the operation had begun was undone: nothing is left to go on with.
     var isTakenBack = false
+    /// No answer in time, and nothing else is known to be wrong.
+    var isLate = false
     var description: String { text }
 }
 
@@ -68,21 +70,27 @@ struct Agents: Sendable {
             let detail = error.detail.isEmpty ? "" : " (\(error.detail))"
             let isExpired = "\(error.message)\(detail)".contains("expired") && error.code == .unavailable
             let remedy = isExpired ? "; its identity, or this one, has ended: \(AgentIdentity.wayBack(host))" : ""
-            throw FleetFailure(text: "the agent of \(host): \(error.message)\(detail)\(remedy)")
+            throw FleetFailure(
+                text: "the agent of \(host): \(error.message)\(detail)\(remedy)",
+                isLate: error.code == .deadlineExceeded && error.detail.isEmpty)
         }
     }
 
-    /// Everything at the same time; nil where no agent answers.
-    func observe(_ hosts: [String], _ cluster: String, seconds: Int = 4) async -> [String: AgentPB.ObserveResponse] {
+    /// Everything at the same time; nil where no agent answers. Before a change is refused for want of agents, one that is there
+    /// but has not got round to an answer (a starved machine) is asked once more, and `isPatient`.
+    func observe(_ hosts: [String], _ cluster: String, isPatient: Bool = false) async -> [String: AgentPB.ObserveResponse] {
         await withTaskGroup(of: (String, AgentPB.ObserveResponse?).self) { group in
             for host in hosts {
                 group.addTask {
-                    if silent.has(host) || refuses(host) { return (host, nil) }
+                    if silent.has(host) || way(to: host) == .refused { return (host, nil) }
                     let request = AgentPB.ObserveRequest(cluster: cluster)
-                    // Who does not answer is told apart by its absence.
-                    let seen: AgentPB.ObserveResponse? = try? await call(
-                        host, RPC.Agent.observe, request, seconds: seconds)
-                    return (host, seen)
+                    do throws(FleetFailure) {
+                        return (host, try await call(host, RPC.Agent.observe, request, seconds: 4))
+                    } catch {
+                        // Who does not answer is told apart by its absence.
+                        guard isPatient, error.isLate, way(to: host) == .open else { return (host, nil) }
+                        return (host, try? await call(host, RPC.Agent.observe, request, seconds: 12))
+                    }
                 }
             }
             var all: [String: AgentPB.ObserveResponse] = [:]
@@ -91,21 +99,26 @@ struct Agents: Sendable {
         }
     }
 
-    /// Where nobody listens there is nothing to wait for. False for all that is not certain.
-    private func refuses(_ host: String) -> Bool {
+    private enum Way {
+        /// Where nobody listens there is nothing to wait for.
+        case refused
+        case open
+        /// All that is not certain.
+        case unknown
+    }
+
+    private func way(to host: String) -> Way {
         guard let address = addresses[host], AddressText.isIP(address),
             let place = try? SocketAddress.resolve(host: address, port: String(HostRecord.defaultPort)).first
-        else { return false }
+        else { return .unknown }
         do throws(SystemError) {
             let descriptor = try Socket.connect(place)
             defer { close(descriptor) }
             var wish = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-            guard unsafe poll(&wish, 1, 200) == 1 else { return false }
-            var code: Int32 = 0
-            var size = socklen_t(MemoryLayout<Int32>.size)
-            unsafe getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
-            return code == ECONNREFUSED
-        } catch { return error.code == ECONNREFUSED }
+            guard unsafe poll(&wish, 1, 200) == 1 else { return .unknown }
+            let code = Socket.pendingError(descriptor)
+            return code == 0 ? .open : code == ECONNREFUSED ? .refused : .unknown
+        } catch { return error.code == ECONNREFUSED ? .refused : .unknown }
     }
 
     /// The same step on all, at the same time; the first failure counts, the others have done theirs.

@@ -82,7 +82,7 @@ extension Fleet {
         guard !isSecondLook else { return facts }
         facts.sinceElection = ElectionWatch.secondsSince(
             term: facts.term, Array(seen.values), now: Int64(Clock.wall() / 1_000_000_000))
-        facts.straggler = LagWatch.last(of: Array(seen.values), among: Set(facts.voters.filter(\.value.isHealthy).keys))
+        facts.stragglers = LagWatch.stragglers(of: Array(seen.values), among: Set(facts.voters.filter(\.value.isHealthy).keys))
         if context.gates.contains(.certificates) {
             // Who goes may go because nobody gets through to it.
             let staying = present.filter {

@@ -139,8 +139,8 @@ struct GateFacts: Sendable, Equatable {
     var ways = Ways()
     /// Seconds since the last election that no operation asked for; nil: none that the agents have seen.
     var sinceElection: Int64?
-    /// The healthy voter that an agent saw behind last.
-    var straggler: AgentPB.Straggler?
+    /// Healthy voters that an agent saw behind a moment ago, the last one first.
+    var stragglers: [AgentPB.Straggler] = []
 
     /// Handshakes and ports, host by host.
     struct Ways: Sendable, Equatable {
@@ -220,7 +220,8 @@ struct GateContext: Sendable, Equatable {
 
     /// The voter that has not been level for long enough, and the seconds until it has. Neither who goes nor who is gone on with.
     private func secondsUntilLevel(_ facts: GateFacts) -> (straggler: AgentPB.Straggler, seconds: Int64)? {
-        guard gates.contains(.caughtUp), !isResuming, let last = facts.straggler, !mayLag(last.name), last.seconds < LagWatch.quiet
+        guard gates.contains(.caughtUp), !isResuming, let last = facts.stragglers.first(where: { !mayLag($0.name) }),
+            last.seconds < LagWatch.quiet
         else { return nil }
         return (last, LagWatch.quiet - last.seconds)
     }

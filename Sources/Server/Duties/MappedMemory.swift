@@ -26,7 +26,7 @@ final class MappedMemory {
         member.loop.schedule(after: Self.interval) { [weak self] in
             guard let self, !member.isStopped else { return }
             once()
-            if MappedPages.residentBytes() > Self.bytesMost { member.store.letGoOfPages() }
+            if OwnProcess.bytes(.files) ?? 0 > Self.bytesMost { member.store.letGoOfPages() }
             schedule()
         }
     }

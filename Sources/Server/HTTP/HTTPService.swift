@@ -161,7 +161,7 @@ package final class HTTPService {
         return PlainResponse(
             200, [("Content-Type", "application/json; charset=utf-8")],
             "{\n\"cmdline\": \(arguments),\n\"file_descriptor_limit\": \(Process.descriptorLimit()),\n"
-                + "\"memstats\": {\"Sys\":\(Process.residentBytes())},\n\"raft.status\": \(raft)\n}\n")
+                + "\"memstats\": {\"Sys\":\(OwnProcess.bytes(.resident) ?? 0)},\n\"raft.status\": \(raft)\n}\n")
     }
 
     private func crossOrigin(_ request: HTTPRequest) -> [(name: String, value: String)] {

@@ -15,18 +15,12 @@ package enum MappedPages {
         case code = "r-xp"
     }
 
-    /// Of all files together, that are in this process now.
-    package static func residentBytes() -> Int {
-        let fields = String(decoding: read("/proc/self/statm"), as: UTF8.self).split(separator: " ")
-        return fields.count > 2 ? (Int(fields[2]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
-    }
-
     /// All pages of one file.
     package static func letGo(of path: String, _ kind: Kind) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { return }
-        let maps = String(decoding: read("/proc/self/maps"), as: UTF8.self)
-        for line in maps.split(separator: "\n") {
+        // Nothing is let go of when it cannot be read.
+        for line in OwnProcess.text("/proc/self/maps").split(separator: "\n") {
             // 7f00-7f80 r--s 00000000 fe:00 1234   /path
             let words = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
             guard words.count > 4, words[1] == kind.rawValue, UInt64(words[4]) == UInt64(status.st_ino) else { continue }
@@ -34,19 +28,6 @@ package enum MappedPages {
             guard bounds.count == 2, bounds[0] < bounds[1], let start = unsafe UnsafeMutableRawPointer(bitPattern: bounds[0])
             else { continue }
             _ = unsafe madvise(start, Int(bounds[1] - bounds[0]), MADV_DONTNEED)
-        }
-    }
-
-    /// Empty when it cannot be read: nothing is let go of then.
-    private static func read(_ path: String) -> [UInt8] {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return [] }
-        defer { close(descriptor) }
-        var (bytes, buffer): ([UInt8], [UInt8]) = ([], [UInt8](repeating: 0, count: 16 << 10))
-        while true {
-            let count = unsafe Glibc.read(descriptor, &buffer, buffer.count)
-            guard count > 0 else { return bytes }
-            bytes += buffer[..<count]
         }
     }
 }

@@ -10,8 +10,8 @@ package enum ProcessMetrics {
         }
         registry.read("process_open_fds", "Number of open file descriptors") { one(openDescriptors().map(Double.init)) }
         registry.read("process_max_fds", "Maximum number of open file descriptors") { one(limit(RLIMIT_NOFILE)) }
-        registry.read("process_virtual_memory_bytes", "Virtual memory size in bytes") { one(pages(0)) }
-        registry.read("process_resident_memory_bytes", "Resident memory size in bytes") { one(pages(1)) }
+        registry.read("process_virtual_memory_bytes", "Virtual memory size in bytes") { one(bytes(.virtual)) }
+        registry.read("process_resident_memory_bytes", "Resident memory size in bytes") { one(bytes(.resident)) }
         registry.read("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes") {
             one(limit(RLIMIT_AS))
         }
@@ -24,6 +24,8 @@ package enum ProcessMetrics {
     }
 
     private static func one(_ value: Double?) -> [MetricsRegistry.Sample] { value.map { [.init($0)] } ?? [] }
+
+    private static func bytes(_ memory: OwnProcess.Memory) -> Double? { OwnProcess.bytes(memory).map(Double.init) }
 
     private static func cpuSeconds() -> Double? {
         // 0 is RUSAGE_SELF, which does not import as the type the call wants.
@@ -45,16 +47,9 @@ package enum ProcessMetrics {
         return limits.rlim_cur == rlim_t.max ? 0x1p64 : Double(limits.rlim_cur)
     }
 
-    /// /proc/self/statm: total, resident... in pages.
-    private static func pages(_ field: Int) -> Double? {
-        let words = ProcessFile.read("/proc/self/statm").split(separator: " ")
-        guard words.count > field, let count = Double(words[field]) else { return nil }
-        return count * Double(sysconf(Int32(_SC_PAGESIZE)))
-    }
-
     /// Fields of /proc/self/stat after the name, which may hold blanks and brackets.
     private static func stat(_ field: Int) -> Double? {
-        let text = ProcessFile.read("/proc/self/stat")
+        let text = OwnProcess.text("/proc/self/stat")
         guard let end = text.lastIndex(of: ")") else { return nil }
         let words = text[text.index(after: end)...].split(separator: " ")
         return words.count > field ? Double(words[field]) : nil
@@ -63,20 +58,8 @@ package enum ProcessMetrics {
     private static func threads() -> Double? { stat(17) }
 
     private static let startTime: Double? = {
-        let boot = ProcessFile.read("/proc/stat").split(separator: "\n").first { $0.hasPrefix("btime ") }
+        let boot = OwnProcess.text("/proc/stat").split(separator: "\n").first { $0.hasPrefix("btime ") }
         guard let boot, let since = Double(boot.dropFirst(6)), let ticks = stat(19) else { return nil }
         return since + ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
     }()
-}
-
-enum ProcessFile {
-    /// Empty when it cannot be read: the families that need it are then left out.
-    static func read(_ path: String) -> String {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return "" }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 65536)
-        let count = unsafe bytes.withUnsafeMutableBytes { unsafe Glibc.read(descriptor, $0.baseAddress, $0.count) }
-        return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : ""
-    }
 }

@@ -129,22 +129,6 @@ package final class EtcdProcess: @unchecked Sendable {
     }
 }
 
-/// A port of the loopback nobody listens on now.
-package func freePort() -> Int {
-    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(listener) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    _ = withUnsafeMutablePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            bind(listener, $0, length) == 0 && getsockname(listener, $0, &length) == 0
-        }
-    }
-    return Int(UInt16(bigEndian: address.sin_port))
-}
-
 package func canConnect(port: Int) -> Bool {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }

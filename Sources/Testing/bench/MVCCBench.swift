@@ -3,6 +3,7 @@
 
 import Foundations
 import Glibc
+import Linux
 import MVCC
 
 enum MVCCBench {
@@ -183,14 +184,7 @@ enum MVCCBench {
         return time.tv_sec * 1_000_000_000 + time.tv_nsec
     }
 
-    private static func residentBytes() -> Int {
-        guard let file = unsafe fopen("/proc/self/statm", "r") else { return 0 }
-        defer { unsafe fclose(file) }
-        var text = [UInt8](repeating: 0, count: 128)
-        let count = unsafe fread(&text, 1, text.count, file)
-        let words = String(decoding: text[..<count], as: UTF8.self).split(separator: " ")
-        return words.count > 1 ? (Int(words[1]) ?? 0) * 4096 : 0
-    }
+    private static func residentBytes() -> Int { OwnProcess.bytes(.resident) ?? 0 }
 }
 
 private final class CountingSink: WatchSink {

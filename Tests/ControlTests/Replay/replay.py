@@ -24,6 +24,9 @@ import tempfile
 import time
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "ServerTests", "Replay"))
+from peers import free_port  # noqa: E402
+
 # What we do differently on purpose: sequence number -> reason. A deviation that has gone is an error too.
 DEVIATIONS = {
     "single-node-3.5.1.jsonl": {
@@ -53,12 +56,6 @@ def in_any_order(text):
     member = re.compile(r'\{"ID":[^{}]*\}')
     members = iter(sorted(member.findall(text)))
     return member.sub(lambda _: next(members), text)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def unblocked():

@@ -4,6 +4,7 @@ import http.client
 import importlib
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -49,19 +50,29 @@ class Checks:
         self.held += 1
 
 
-def free_ports(count):
-    """All held at once, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+HANDED_OUT = set()
 
 
 def free_port():
-    return free_ports(1)[0]
+    """For a server that is about to start. Not one of those the kernel gives away by itself, to whoever connects or listens
+    anywhere: it may be gone before the server has come up. And never the same twice."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        # Where there are too few below, there is no choice.
+        port = random.SystemRandom().randrange(10240, first if first > 12000 else 65536)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in HANDED_OUT:
+            HANDED_OUT.add(port)
+            return port
+
+
+def free_ports(count):
+    return [free_port() for _ in range(count)]
 
 
 def becomes_true(condition, process, seconds=60):

@@ -69,7 +69,7 @@ class Side:
     """Two members of one kind."""
 
     def __init__(self, name, command, folder):
-        self.name, self.processes = name, []
+        self.name, self.folder, self.processes = name, folder, []
         ports = free_ports(4)
         self.port, self.peer, other = ports[0], ports[1], ports[2]
         cluster = "a=http://127.0.0.1:%d,b=http://127.0.0.1:%d" % (ports[1], ports[3])
@@ -91,7 +91,8 @@ class Side:
 
     def wait_for(self, condition, what):
         if not becomes_true(condition, self.processes[0]):
-            sys.exit("%s: never %s" % (self.name, what))
+            with open("%s/%s-a.log" % (self.folder, self.name)) as log:
+                sys.exit("%s: never %s\n%s" % (self.name, what, "".join(log.readlines()[-20:])))
 
     def move_leader(self, other):
         status = json.loads(self.ask("POST", "/v3/maintenance/status", body="{}")[2])

@@ -602,7 +602,7 @@ package enum AgentPB {
         package var voided: [String] = []
         package var syncTime: UInt64 = 0
         package var elections: AgentPB.Elections? = nil
-        package var straggler: AgentPB.Straggler? = nil
+        package var stragglers: [AgentPB.Straggler] = []
 
         package init() {}
         package init(
@@ -614,7 +614,7 @@ package enum AgentPB {
             slots: [AgentPB.SlotState] = [], slot: String = "", runningSlot: String = "", auditCount: UInt64 = 0, auditHead: String = "",
             auditDamage: String = "", file: AgentPB.FileState? = nil, inventoryGeneration: Int64 = 0, needsRestart: Bool = false,
             hadLedger: Bool = false, voided: [String] = [], syncTime: UInt64 = 0, elections: AgentPB.Elections? = nil,
-            straggler: AgentPB.Straggler? = nil
+            stragglers: [AgentPB.Straggler] = []
         ) {
             self.host = host
             self.ledger = ledger
@@ -649,7 +649,7 @@ package enum AgentPB {
             self.voided = voided
             self.syncTime = syncTime
             self.elections = elections
-            self.straggler = straggler
+            self.stragglers = stragglers
         }
 
         package mutating func merge(from reader: inout WireReader) throws(WireError) {
@@ -688,14 +688,14 @@ package enum AgentPB {
                 case 64: try reader.read(&voided)
                 case 70: try reader.read(&syncTime)
                 case 71: try reader.read(&elections)
-                case 72: try reader.read(&straggler)
+                case 72: try reader.read(&stragglers)
                 default: try reader.skip()
                 }
             }
         }
 
         package func encode(into writer: inout WireWriter) {
-            writer.field(72, straggler)
+            writer.field(72, stragglers)
             writer.field(71, elections)
             writer.field(70, syncTime)
             writer.field(64, voided)
@@ -767,7 +767,7 @@ package enum AgentPB {
                 FieldDescriptor(64, "voided", .string, .repeated),
                 FieldDescriptor(70, "sync_time", .uint64),
                 FieldDescriptor(71, "elections", .message({ AgentPB.Elections.descriptor }), .explicit),
-                FieldDescriptor(72, "straggler", .message({ AgentPB.Straggler.descriptor }), .explicit),
+                FieldDescriptor(72, "stragglers", .message({ AgentPB.Straggler.descriptor }), .repeated),
             ])
     }
 
