@@ -14,7 +14,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     return try Client(configuration)
 }
 
-@Suite(.serialized) struct DeadlineTests {
+@Suite(.serialized, inTime) struct DeadlineTests {
     @Test func `a call that is not answered ends at its deadline, at both ends`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -100,7 +100,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
-@Suite(.serialized) struct StatusTests {
+@Suite(.serialized, inTime) struct StatusTests {
     @Test func `a deadline that the server notices first is still a deadline`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -128,7 +128,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
-@Suite(.serialized) struct CancellationTests {
+@Suite(.serialized, inTime) struct CancellationTests {
     @Test func `a cancelled task ends its call at both ends`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -195,7 +195,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
-@Suite(.serialized) struct SizeTests {
+@Suite(.serialized, inTime) struct SizeTests {
     @Test func `messages of many windows pass both ways`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -234,7 +234,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
-@Suite(.serialized) struct StreamTests {
+@Suite(.serialized, inTime) struct StreamTests {
     @Test func `a stream that is not read stops the server, and other calls go on`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -307,7 +307,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
-@Suite(.serialized) struct TokenTests {
+@Suite(.serialized, inTime) struct TokenTests {
     @Test func `many first calls log in once, and an expired token is replaced`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }
@@ -371,7 +371,7 @@ private func client(_ endpoint: String, _ change: (inout ClientConfiguration) ->
     }
 }
 
-@Suite(.serialized) struct ConnectionTests {
+@Suite(.serialized, inTime) struct ConnectionTests {
     @Test func `a server that wants fewer probes gets fewer`() async throws {
         let server = ScriptedServer(pingIntervalMin: 1_000_000_000)
         defer { server.stop() }

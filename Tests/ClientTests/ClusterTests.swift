@@ -26,7 +26,7 @@ private func certificates(_ folder: String) throws {
     }
 }
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct SecureTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct SecureTests {
     @Test func `TLS with certificates on both sides`() async throws {
         let folder = temporaryFolder("tls")
         defer { _ = Subprocess.run("/bin/rm", ["-rf", folder]) }
@@ -119,7 +119,7 @@ private func certificates(_ folder: String) throws {
     }
 }
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct ClusterTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct ClusterTests {
     @Test func `one of three members dies and the client goes on`() async throws {
         let members = await EtcdProcess.cluster(program)
         var configuration = ClientConfiguration(endpoints: members.map(\.endpoint), timeout: .seconds(30))

@@ -4,7 +4,7 @@ import CoveyClient
 import TestSupport
 import Testing
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct ExampleTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct ExampleTests {
     @Test func `the examples do what they say`() async throws {
         let server = await EtcdProcess(RealTools.etcd35! + "/etcd").start()
         let client = try Client(ClientConfiguration(endpoints: [server.endpoint]))

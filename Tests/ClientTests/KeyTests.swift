@@ -4,7 +4,7 @@ import CoveyClient
 import TestSupport
 import Testing
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct KeyTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct KeyTests {
     @Test func `put, get and delete`() async throws {
         let client = try await SharedEtcd.client()
         let first = try await client.put("keys/a", "one")

@@ -6,7 +6,7 @@ import Linux
 import TestSupport
 import Testing
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct LeaseTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct LeaseTests {
     @Test func `a lease that is kept outlives its time, and ends when it is let go of`() async throws {
         let client = try await SharedEtcd.client()
         var lease: Lease? = try await client.grantLease(ttl: .seconds(6))
@@ -96,7 +96,7 @@ import Testing
     }
 }
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct LockTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct LockTests {
     @Test func `a lock has one holder at a time`() async throws {
         let client = try await SharedEtcd.client()
         let inside = Counter(), most = Counter(), total = Counter()

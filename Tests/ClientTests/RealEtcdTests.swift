@@ -19,7 +19,10 @@ enum SharedEtcd {
 
 let hasEtcd = RealTools.required(RealTools.etcd35)
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct RealEtcdTests {
+/// A client waits for its server for as long as it takes; with one that has fallen, a test would never end.
+let inTime: TimeLimitTrait = .timeLimit(.minutes(5))
+
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct RealEtcdTests {
     @Test func `a value is written and read back`() async throws {
         let client = try await SharedEtcd.client()
         defer { client.close() }

@@ -17,7 +17,7 @@ private func client(_ servers: [ScriptedServer], _ change: (inout ClientConfigur
 private let writing = TxnRequest(success: [RequestOp(request: .requestPut(PutRequest(key: [1])))])
 private let reading = TxnRequest(success: [RequestOp(request: .requestRange(RangeRequest(key: [1])))])
 
-@Suite(.serialized) struct RetryTests {
+@Suite(.serialized, inTime) struct RetryTests {
     @Test func `a read is repeated when a server is unavailable`() async throws {
         let server = ScriptedServer()
         defer { server.stop() }

@@ -16,7 +16,7 @@ private func values(_ watch: Watch, upTo last: String) async throws -> [String] 
     return seen
 }
 
-@Suite(.serialized, .enabled(if: hasEtcd)) struct WatchTests {
+@Suite(.serialized, .enabled(if: hasEtcd), inTime) struct WatchTests {
     @Test func `every change from the call on is told, in order`() async throws {
         let client = try await SharedEtcd.client()
         let watch = try await client.watch(.prefix("watch/1/"), options: .init(previous: true))

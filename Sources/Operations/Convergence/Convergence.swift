@@ -117,7 +117,7 @@ final class Convergence: @unchecked Sendable {
         isLooking = true
         let (host, path, mailbox) = (host, path, loop.mailbox)
         Task {
-            let answers = await all.observe(inventory.hosts.map(\.name), inventory.name)
+            let answers = await all.observe(inventory.hosts.map(\.name), inventory.name, isPatient: false)
             let rules = ConvergenceRules(
                 host: host, path: path, inventory: inventory, agents: answers.mapValues { ConvergenceRules.Agent($0) })
             let decision = rules.decide()

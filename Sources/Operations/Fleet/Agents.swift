@@ -76,9 +76,9 @@ struct Agents: Sendable {
         }
     }
 
-    /// Everything at the same time; nil where no agent answers. Before a change is refused for want of agents, one that is there
-    /// but has not got round to an answer (a starved machine) is asked once more, and `isPatient`.
-    func observe(_ hosts: [String], _ cluster: String, isPatient: Bool = false) async -> [String: AgentPB.ObserveResponse] {
+    /// Everything at the same time; nil where no agent answers. One that is there but has not got round to an answer (a starved
+    /// machine) is asked once more, but by who looks again anyway.
+    func observe(_ hosts: [String], _ cluster: String, isPatient: Bool = true) async -> [String: AgentPB.ObserveResponse] {
         await withTaskGroup(of: (String, AgentPB.ObserveResponse?).self) { group in
             for host in hosts {
                 group.addTask {

@@ -171,7 +171,7 @@ extension Fleet {
                         continue
                     } catch { reason = "\(error)" }
                 }
-            } else if let unit = await agents.observe([name], cluster)[name]?.unit {
+            } else if let unit = await agents.observe([name], cluster, isPatient: false)[name]?.unit {
                 // Looked at more than once: a start that was ordered may not have begun.
                 timesDown = unit.active == "inactive" || unit.active == "failed" ? timesDown + 1 : 0
                 guard timesDown < 25 else {

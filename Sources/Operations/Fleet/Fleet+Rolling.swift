@@ -114,7 +114,7 @@ extension Fleet {
         try await activate(held, name, slot)
         try await control(held, [name], [.restart])
         try await wait(seconds: 120, "\(name) does not come back") { [self] in
-            guard let unit = await agents.observe([name], cluster)[name]?.unit, unit.active == "active",
+            guard let unit = await agents.observe([name], cluster, isPatient: false)[name]?.unit, unit.active == "active",
                 unit.mainProcess != before, unit.mainProcess != 0
             else { return false }
             let views = await members(others + [me])

@@ -106,7 +106,7 @@ final class Fleet: Sendable {
     }
 
     func look() async -> View {
-        async let agents = agents.observe(inventory.hosts.map(\.name), cluster, isPatient: true)
+        async let agents = agents.observe(inventory.hosts.map(\.name), cluster)
         async let members = members(inventory.hosts)
         return View(agents: await agents, members: await members)
     }
@@ -164,7 +164,7 @@ final class Fleet: Sendable {
         plan: String = ""
     ) async throws(FleetFailure) -> Held {
         let names = inventory.hosts.map(\.name)
-        let view = await agents.observe(names, cluster, isPatient: true)
+        let view = await agents.observe(names, cluster)
         let reachable = names.filter { view[$0] != nil }
         let voided = Set(view.values.flatMap(\.voided))
         let counted = view.values.compactMap { Ledger(text: $0.ledger) }.filter { !voided.contains($0.token) }
@@ -293,7 +293,7 @@ final class Fleet: Sendable {
 
     func waitUntilDown(_ host: String, seconds: Int = 95) async throws(FleetFailure) {
         try await wait(seconds: seconds, "\(host) does not stop") { [self] in
-            let state = await agents.observe([host], cluster)[host]?.unit?.active ?? ""
+            let state = await agents.observe([host], cluster, isPatient: false)[host]?.unit?.active ?? ""
             return state == "inactive" || state == "failed"
         }
     }

@@ -209,7 +209,7 @@ struct StatusCommand {
     }
 
     private func ask(_ agents: Agents) async -> ClusterReport.Evidence {
-        let seen = await agents.observe(inventory.hosts.map(\.name), inventory.name)
+        let seen = await agents.observe(inventory.hosts.map(\.name), inventory.name, isPatient: false)
         var evidence = ClusterReport.Evidence()
         let voided = Set(seen.values.flatMap(\.voided))
         evidence.ledger = Ledger.newest(seen.values.compactMap { Ledger(text: $0.ledger) }.filter { !voided.contains($0.token) })

@@ -35,6 +35,9 @@ package final class EtcdProcess: @unchecked Sendable {
                 "--name", name, "--data-dir", folder + "/data", "--listen-client-urls", clientURL,
                 "--advertise-client-urls", clientURL, "--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL,
                 "--initial-cluster", cluster ?? "\(name)=\(peerURL)", "--unsafe-no-fsync", "--log-level", "error",
+                // What its file may grow to is mapped at once: 3.5.1 reads for slow watchers from where its file was mapped before
+                // it grew, and falls.
+                "--quota-backend-bytes", "\(4 << 30)",
             ] + more
     }
 

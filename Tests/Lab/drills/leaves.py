@@ -103,7 +103,8 @@ def expired_certificates_of_one_member_are_repaired(stage):
     until(lambda: fleet.statuses()[host.name] is None, 30, "an expired certificate is accepted")
     said = fleet.operate("status", status=12)
     expect("AT-RISK" in said and f"{host.name}: its certificate has expired" in said, f"status does not say what is wrong:\n{said}")
-    expect(f"covey certs repair {host.name}" in fleet.operate("doctor", status=1), "doctor does not say how to repair it")
+    said = fleet.operate("doctor", status=1)
+    expect(f"covey certs repair {host.name}" in said, f"doctor does not say how to repair it:\n{said}")
     at = time.monotonic()
     said = fleet.operate("certs", "repair")
     took = time.monotonic() - at
