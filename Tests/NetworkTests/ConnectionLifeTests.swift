@@ -77,7 +77,7 @@ private func hpackText(_ frame: Frame) -> String { String(decoding: frame.payloa
 
     @Test func `an idle HTTP connection between requests is left alone`() throws {
         var limits = GRPCServer.Limits()
-        limits.headTimeout = 1_000_000
+        limits.headTimeout = 1_000_000_000
         let server = TestServer(limits)
         defer { server.stop() }
         let connection = try RawConnection(port: server.port)
