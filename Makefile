@@ -1,7 +1,7 @@
 # Covey's entry points. `make` alone lists them.
 #
 #   make up      installs what is missing, builds, and runs the furthest thing there is (see README)
-#   make test    runs every test
+#   make test    runs every test (THOROUGH=true: the long ones too, as CI does)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

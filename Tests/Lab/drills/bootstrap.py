@@ -92,7 +92,7 @@ def what_cannot_become_a_cluster_is_refused(stage):
     stranger.run(["rmdir", f"/var/lib/covey/{NAME}/member"])
 
 
-@drill(loaded=False)
+@drill(loaded=False, brief=False)
 def a_bootstrap_that_lost_a_host_is_given_up(stage):
     """2 of the contract: the power of h3 fails before its member is started. What was begun is taken back, also on h3 when it has
     power again, and the next attempt is another cluster."""
@@ -139,7 +139,7 @@ def client_of_a_cluster(stage, host):
         return "rejected" if "rejected connection on client endpoint" in told else f"not rejected: {error}"
 
 
-@drill(loaded=False)
+@drill(loaded=False, brief=False)
 def a_bootstrap_goes_on_after_an_agent_was_killed(stage):
     """1 of the contract: killed when the ledger is pending; one cluster comes of it, under the token that was begun with."""
     fleet, victim = stage.cluster, stage.cluster.host("h2")

@@ -94,7 +94,7 @@ def shown(fleet, host):
     return subprocess.run(fleet.lab.entering(words), stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-@drill()
+@drill(brief=True)
 def expired_certificates_of_one_member_are_repaired(stage):
     """31 of the contract, first part."""
     fleet, begun = stage.cluster, time.monotonic()

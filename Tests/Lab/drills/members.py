@@ -62,7 +62,7 @@ def led_by_another_first(witness, number, since):
     raise LabError(f"{witness.name} has not seen that {number:x} was removed")
 
 
-@drill()
+@drill(brief=True)
 def all_members_are_replaced_one_by_one(stage):
     """Each by the host that is free; who leads hands over before it goes, to one that stays (17 of the contract)."""
     fleet = stage.cluster
@@ -132,7 +132,7 @@ def a_broken_member_is_restarted_first(stage):
 
 
 @on_upstream
-@drill()
+@drill(brief=True)
 def a_dead_member_is_replaced(stage):
     """5 of the contract: a host without power, of which nobody hears anything; it comes back and is no member."""
     fleet, begun = stage.cluster, time.monotonic()
@@ -150,7 +150,7 @@ def a_dead_member_is_replaced(stage):
 
 
 @on_upstream
-@drill()
+@drill(brief=True)
 def all_hosts_of_the_fleet_reboot(stage):
     """4 of the contract."""
     fleet = stage.cluster
