@@ -10,7 +10,7 @@ export TEST_PROGRAM=$PWD/.build/release/covey
 
 failed=()
 began=$SECONDS
-said=$(mktemp -d "${TMPDIR:-/tmp}/covey-run.XXXXXX")
+said=$(mktemp -d)
 memory= beside=
 clean_up() {
     [ -z "$beside" ] || kill "$beside" || true

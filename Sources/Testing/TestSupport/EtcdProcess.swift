@@ -132,20 +132,6 @@ package final class EtcdProcess: @unchecked Sendable {
     }
 }
 
-package func canConnect(port: Int) -> Bool {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    address.sin_port = UInt16(port).bigEndian
-    return withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-        }
-    }
-}
-
 /// A new folder of our own, where TMPDIR says or under /tmp.
 package func temporaryFolder(_ name: String) -> String {
     let parent = RealTools.environment("TMPDIR") ?? "/tmp"
