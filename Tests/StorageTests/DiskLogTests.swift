@@ -90,6 +90,56 @@ import Testing
         #expect(log.segmentCount > 5)
     }
 
+    /// Blocks of the disk are not what records are made of: small ones share them, large ones take more than the log's buffer. Each
+    /// round goes on, past the page cache or through it, where the round before stopped.
+    @Test func `entries of every size come back, past the page cache and through it`() throws {
+        let seed = UInt64.random(in: 0...UInt64(UInt32.max))
+        var random = SeededRandom(seed: seed)
+        var options = LogOptions()
+        options.segmentBytes = 1_000_000
+        try DiskLog.create(place("wal"), identity: identity, options)
+        var expected: [LogEntry] = []
+        for round in 0..<5 {
+            options.bypassesCache = round % 3 != 2
+            let (log, recovered) = try DiskLog.open(place("wal"), from: LogSnapshot(), options)
+            #expect(recovered.entries == expected && recovered.repair == nil, "seed \(seed), round \(round)")
+            if !options.bypassesCache { #expect(!log.bypassesCache) }
+            for flush in 0..<8 {
+                for _ in 0..<Int.random(in: 1...4, using: &random) {
+                    let count = [1, 300, 4096, 8192, 40_000, 500_000][Int.random(in: 0..<6, using: &random)]
+                    let index = LogIndex(expected.count + 1)
+                    let entry = LogEntry(
+                        term: 1, index: index, data: DiskLogTests.data(index, Int.random(in: 0...count, using: &random)))
+                    log.append(entry)
+                    expected.append(entry)
+                }
+                if flush % 3 == 1 { log.syncInBackground(ticket: UInt64(flush)) } else { try log.sync() }
+            }
+            try log.sync()
+            #expect(log.failure == nil)
+        }
+        let end = try DiskLog.open(place("wal"), from: LogSnapshot(), options)
+        #expect(end.recovered.entries == expected, "seed \(seed)")
+        #expect(end.log.segmentCount > 3)
+    }
+
+    @Test(arguments: [true, false])
+    func `behind the end of the log there is nothing, in segments made ahead and on the spot`(bypassesCache: Bool) throws {
+        var options = DiskLogTests.small
+        options.bypassesCache = bypassesCache
+        let log = try made(options)
+        for index in 1...LogIndex(200) {
+            log.append(term: 1, index: index, kind: 0, data: DiskLogTests.data(index, Int(index) * 7 % 900))
+            try log.sync()
+        }
+        let names = try Disk.names(in: place("wal")).filter { $0.hasSuffix(".wal") }
+        let last = try Disk.read(place("wal") + "/" + names[names.count - 1])
+        #expect(last.count % 4096 == 0 && last.count >= options.segmentBytes)
+        let ended = try #require(last.lastIndex { $0 != 0 })
+        let written = DiskLogTests.data(200, 200 * 7 % 900)
+        #expect(Array(last[...ended].suffix(written.count)) == written)
+    }
+
     @Test func `what waited for one sync is told once`() throws {
         try DiskLog.create(place("wal"), identity: identity, DiskLogTests.small)
         let told = Mutex<[UInt64]>([])
@@ -164,6 +214,54 @@ import Testing
         let recovered = try DiskLog.open(place("wal"), from: LogSnapshot(), DiskLogTests.small).recovered
         #expect(recovered.entries.map(\.index) == [1, 2, 3, 4, 5] && recovered.entries[4].term == 2)
         #expect(recovered.repair == nil)
+    }
+
+    /// Blocks that hold synced records are written again with what follows them, and a disk that loses power may have put any of
+    /// a write's sectors down: what was synced before is there all the same, and the log goes on.
+    @Test func `whatever part of the last write reached the disk, what was synced before it comes back`() throws {
+        let seed = UInt64.random(in: 0...UInt64(UInt32.max))
+        var random = SeededRandom(seed: seed)
+        var options = LogOptions()
+        options.segmentBytes = 64 << 10
+        let log = try made(options)
+        let path = place("wal/0000000000000000-0000000000000000.wal")
+        var synced: LogIndex = 0
+        var last: LogIndex = 0
+        func append(_ count: Int, _ size: Int) {
+            for _ in 0..<count {
+                last += 1
+                log.append(term: 1, index: last, kind: 0, data: DiskLogTests.data(last, Int.random(in: 0...size, using: &random)))
+            }
+        }
+        for round in 0..<12 {
+            append(Int.random(in: 1...3, using: &random), 300)
+            try log.sync()
+            synced = last
+            let before = try read(path)
+            append(Int.random(in: 1...4, using: &random), 400)
+            try log.sync()
+            let after = try read(path)
+            let sectors = stride(from: 0, to: after.count, by: 512).filter { before[$0..<($0 + 512)] != after[$0..<($0 + 512)] }
+            for attempt in 0..<20 {
+                let image = Workplace()
+                mkdir(image("wal"), 0o700)
+                var bytes = before
+                for sector in sectors where random.chance(1, in: 2) {
+                    bytes.replaceSubrange(sector..<(sector + 512), with: after[sector..<(sector + 512)])
+                }
+                try write(bytes, image("wal/0000000000000000-0000000000000000.wal"))
+                let what = "seed \(seed), round \(round), attempt \(attempt)"
+                do {
+                    let (again, recovered) = try DiskLog.open(image("wal"), from: LogSnapshot(), options)
+                    let found = LogIndex(recovered.entries.count)
+                    #expect(found >= synced && found <= last, "\(what): \(found) of \(synced) to \(last)")
+                    again.append(term: 2, index: found + 1, kind: 0, data: DiskLogTests.data(0))
+                    try again.sync()
+                }
+                let terms = try DiskLog.open(image("wal"), from: LogSnapshot(), options).recovered.entries.map(\.term)
+                #expect(terms.last == 2 && terms.count > synced, "\(what)")
+            }
+        }
     }
 
     @Test func `a hole in synced data and a missing segment are refused, and nothing is changed`() throws {

@@ -26,6 +26,7 @@ extension ServerConfiguration {
         dataDirectoryIsDefault = values.text("data-dir").isEmpty
         dataDirectory = dataDirectoryIsDefault ? values.text("name") + ".etcd" : values.text("data-dir")
         walDirectory = values.text("wal-dir")
+        walDirectIO = values.bool("wal-direct-io")
         snapshotCount = values.unsigned("snapshot-count") == 0 ? 100_000 : values.unsigned("snapshot-count")
         snapshotCatchupEntries = values.unsigned("snapshot-catchup-entries")
         heartbeatMilliseconds = values.unsigned("heartbeat-interval")

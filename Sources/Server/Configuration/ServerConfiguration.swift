@@ -69,6 +69,7 @@ package struct ServerConfiguration: Sendable {
     /// True when --data-dir was left out.
     package var dataDirectoryIsDefault: Bool
     package var walDirectory: String
+    package var walDirectIO: Bool
     package var snapshotCount: UInt64
     package var snapshotCatchupEntries: UInt64
     package var heartbeatMilliseconds: UInt64

@@ -43,6 +43,9 @@ package enum ServerOptions {
         Option("data-dir", "Folder of the member's state.", shownDefault: "${name}.etcd", group: "Member"),
         Option("wal-dir", "Folder of the write-ahead log when it should be on another disk.", group: "Member"),
         Option(
+            "wal-direct-io", .bool, default: "true",
+            "Write the log past the page cache, where its file system takes that.", group: "Member"),
+        Option(
             "snapshot-count", uint, default: "100000", "Applied entries between two snapshots of raft.", group: "Member"
         ),
         Option(

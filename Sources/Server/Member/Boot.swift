@@ -88,10 +88,12 @@ package struct StateParts {
 package struct BootDirectory {
     let directory: DataDirectory
     let lock: DirectoryLock
+    let logOptions: LogOptions
     /// There is no member in it yet.
     package let isNew: Bool
 
-    package init(_ root: String, wal: String?) throws(BootError) {
+    package init(_ root: String, wal: String?, logOptions: LogOptions = LogOptions()) throws(BootError) {
+        self.logOptions = logOptions
         directory = DataDirectory(root, wal: wal)
         do throws(DataDirectoryError) { lock = try directory.prepare() } catch { throw .directory(error) }
         isNew = !DiskLog.exists(directory.wal)
@@ -133,7 +135,7 @@ package struct BootDirectory {
         encoder.append(LogSnapshot(), to: &head)
         for entry in entries { encoder.append(entry, to: &head) }
         if let state { encoder.append(state, to: &head) }
-        do throws(LogError) { try DiskLog.create(directory.wal, firstSegment: head) } catch { throw .log(error) }
+        do throws(LogError) { try DiskLog.create(directory.wal, firstSegment: head, logOptions) } catch { throw .log(error) }
     }
 }
 
@@ -163,9 +165,9 @@ package enum Boot {
         let mailbox = loop.mailbox
         do throws(LogError) {
             let broken: [LogDamage]
-            (log, recovered, snapshot, broken) = try DiskLog.open(directory.wal, newestOf: directory.snap) { ticket, error in
-                mailbox.post { relay.member?.logSynced(ticket, error) }
-            }
+            (log, recovered, snapshot, broken) = try DiskLog.open(
+                directory.wal, newestOf: directory.snap, boot.logOptions
+            ) { ticket, error in mailbox.post { relay.member?.logSynced(ticket, error) } }
             notes += broken.map { "a snapshot file is not used: \($0)" }
             if let repair = recovered.repair { notes.append("\(repair)") }
             snapshotIndexes = try directory.snap.names().map(\.index).reversed()

@@ -5,6 +5,7 @@
 // closed, calls drained, log and store written.
 
 import Connections
+import DiskLog
 import FileFormats
 import Flags
 import Foundations
@@ -116,8 +117,11 @@ final class RunningServer {
                     return refuse("auth: invalid auth options")
                 }
             }
+            var logOptions = LogOptions()
+            logOptions.bypassesCache = configuration.walDirectIO
             directory = try BootDirectory(
-                configuration.dataDirectory, wal: configuration.walDirectory.isEmpty ? nil : configuration.walDirectory)
+                configuration.dataDirectory, wal: configuration.walDirectory.isEmpty ? nil : configuration.walDirectory,
+                logOptions: logOptions)
         } catch let error as ServerTLS.Failure where error.isOfClients {
             logger.log(.fatal, "listener failed", list: [("error", .text(SystemWords.asGo(error.description)))])
             ServiceReport.failed(error.description)
@@ -303,6 +307,8 @@ final class RunningServer {
                 forceNewCluster: configuration.forceNewCluster, loop: loop, note: { log($0, [], level: .warn) })
         } catch { return refuse("\(error)") }
         self.member = member
+        logger.info(
+            "opened the write-ahead log", ["path": .text(member.log.directory), "direct-io": .bool(member.log.bypassesCache)])
         member.report = { [weak self] in self?.log($0, $1) }
         member.warn = { [weak self] in self?.log($0, $1, level: .warn) }
         member.onHalt = { [weak self] reason in self?.fail("the member stops: \(reason)") }

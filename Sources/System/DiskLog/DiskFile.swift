@@ -1,5 +1,7 @@
 // The file calls of the log, each with its error and its failpoint.
 
+import CLinux
+import Foundations
 import Glibc
 import Linux
 
@@ -23,10 +25,31 @@ package struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     }
 }
 
+/// What a failpoint leaves of a write: a part of it, and the error that then follows.
+struct InjectedWrite {
+    let range: Range<Int>
+    let error: DiskError?
+
+    init(_ failpoint: Failpoint?, _ range: Range<Int>, _ path: String) throws(DiskError) {
+        switch failpoint?.hit() ?? .proceed {
+        case .proceed:
+            self.range = range
+            error = nil
+        case .fail(let errno): throw DiskError("write", path, errno)
+        case .short(let count):
+            self.range = range.lowerBound..<min(range.upperBound, range.lowerBound + count)
+            error = DiskError("write", path, ENOSPC)
+        }
+    }
+}
+
 /// An open file; closed when it goes away.
 struct DiskFile: ~Copyable {
     let descriptor: Int32
-    let path: String
+    /// What errors name.
+    var path: String
+    /// Writes go from the caller's memory to the disk, and must be whole blocks of `DiskBlocks`.
+    private(set) var bypassesCache = false
 
     init(opening path: String, _ flags: Int32, mode: mode_t = 0o600) throws(DiskError) {
         self.path = path
@@ -42,35 +65,50 @@ struct DiskFile: ~Copyable {
         return Int(status.st_size)
     }
 
+    /// Asks for writes past the page cache; a file system that cannot do that says so, and they go through it.
+    mutating func bypassCache() { bypassesCache = covey_bypass_cache(descriptor, 1) == 0 }
+
     /// Writes all of the range; a disk that takes only a part of it is full, or failing.
     func write(
         _ bytes: [UInt8], _ range: Range<Int>, at offset: Int, _ failpoint: Failpoint? = nil
     ) throws(DiskError) {
-        var stop = range.upperBound
-        var injected: Int32?
-        switch failpoint?.hit() ?? .proceed {
-        case .proceed: break
-        case .fail(let errno): throw DiskError("write", path, errno)
-        case .short(let count):
-            stop = min(stop, range.lowerBound + count)
-            injected = ENOSPC
+        let injected = try InjectedWrite(failpoint, range, path)
+        let error = unsafe bytes.withUnsafeBytes { buffer in
+            unsafe write(UnsafeRawBufferPointer(rebasing: buffer[injected.range]), at: offset)
         }
-        var done = range.lowerBound
-        while done < stop {
-            let count = unsafe bytes.withUnsafeBytes { buffer in
-                unsafe pwrite(
-                    descriptor, buffer.baseAddress.unsafelyUnwrapped + done, stop - done,
-                    offset + done - range.lowerBound)
-            }
+        if error != 0 { throw DiskError("write", path, error) }
+        if let error = injected.error { throw error }
+    }
+
+    /// Writes whole blocks to a block's place.
+    mutating func write(_ blocks: borrowing DiskBlocks, _ range: Range<Int>, at offset: Int) throws(DiskError) {
+        invariant(
+            DiskBlocks.isBoundary(range.lowerBound) && DiskBlocks.isBoundary(range.upperBound) && DiskBlocks.isBoundary(offset),
+            "whole blocks are written to where blocks begin")
+        var error = unsafe blocks.withBytes(range) { unsafe write($0, at: offset) }
+        if error == EINVAL, bypassesCache {
+            // Some file systems say only now that they cannot.
+            bypassesCache = covey_bypass_cache(descriptor, 0) != 0
+            error = unsafe blocks.withBytes(range) { unsafe write($0, at: offset) }
+        }
+        if error != 0 { throw DiskError("write", path, error) }
+    }
+
+    /// 0, or errno.
+    private func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Int32 {
+        var done = 0
+        while done < bytes.count {
+            let count = unsafe pwrite(
+                descriptor, bytes.baseAddress.unsafelyUnwrapped + done, bytes.count - done, offset + done)
             if count > 0 {
                 done += count
             } else if count == 0 {
-                throw DiskError("write", path, EIO)
+                return EIO
             } else if errno != EINTR {
-                throw DiskError("write", path, errno)
+                return errno
             }
         }
-        if let injected { throw DiskError("write", path, injected) }
+        return 0
     }
 
     /// Data, and as much metadata as reading it back needs, is on the disk when this returns.

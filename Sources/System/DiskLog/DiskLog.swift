@@ -25,6 +25,8 @@ package struct LogOptions: Sendable {
     package var zeroFillsFirst = true
     /// `isBacklogged` from here on.
     package var backlogBytesMax = 64 << 20
+    /// Write past the page cache, where the file system takes that.
+    package var bypassesCache = true
 
     package init() {}
 }
@@ -86,17 +88,27 @@ package final class DiskLog {
             }
             let name = SegmentName(sequence: 0, firstIndex: 0)
             do {
-                let file = try DiskFile(opening: building + "/" + name.description, O_RDWR | O_CREAT | O_EXCL)
-                try file.allocate(options.segmentBytes)
-                if options.zeroFillsFirst { try file.writeZeros(options.segmentBytes, at: 0) }
-                try file.write(firstSegment, firstSegment.indices, at: 0, .logWrite)
-                try file.syncData(.logSync)
+                let path = building + "/" + name.description
+                try prepare(path, options)
+                var segment = try SegmentFile(opening: path, at: 0, bypassingCache: options.bypassesCache)
+                try segment.append(firstSegment, firstSegment.indices, .logWrite)
+                try segment.sync(.logSync)
             }
             try Disk.syncDirectory(building)
             if unsafe rmdir(directory) != 0, errno != ENOENT { throw DiskError("rmdir", directory, errno) }
             try Disk.rename(building, to: directory)
             try Disk.syncDirectory(Disk.parent(of: directory))
         }
+    }
+
+    /// A file with room for the first segment.
+    private static func prepare(_ path: String, _ options: LogOptions) throws(DiskError) {
+        var file = try DiskFile(opening: path, O_RDWR | O_CREAT | O_EXCL)
+        let bytes = DiskBlocks.roundedUp(options.segmentBytes)
+        try file.allocate(bytes)
+        guard options.zeroFillsFirst else { return }
+        if options.bypassesCache { file.bypassCache() }
+        try file.fillWithZeros(0..<bytes)
     }
 
     package static func exists(_ directory: String) -> Bool {
@@ -124,16 +136,16 @@ package final class DiskLog {
         var repair: TailRepair?
         if replay.end == .torn { repair = try LogSegments.repair(path, keep: replay.validEnd) }
 
-        let spares = SpareSegments(directory, segmentBytes: options.segmentBytes)
+        let spares = SpareSegments(directory, options)
         let file = try disk { () throws(DiskError) in
             let file = try DiskFile(opening: path, O_RDWR)
             if try file.size() < options.segmentBytes { try file.allocate(options.segmentBytes) }
             // What a killed process wrote but did not sync has been read just now, and must not be lost any more.
             try file.syncData()
             try spares.removeLeftovers()
-            return file
+            return try SegmentFile(opening: path, at: replay.validEnd, bypassingCache: options.bypassesCache)
         }
-        let writer = LogWriter(directory, options, spares, file: file, position: replay.validEnd)
+        let writer = LogWriter(directory, options, spares, file: file)
         let result = recovered(replay, repair)
         let log = DiskLog(directory, options, all, replay, result.identity, Shared(writer, spares, completion))
         return (log, result)
@@ -272,6 +284,9 @@ package final class DiskLog {
     }
 
     package func observe(_ times: DiskTimes) { shared.writer.withLock { $0.observer = times } }
+
+    /// Writes go past the page cache; not every file system takes that.
+    package var bypassesCache: Bool { shared.writer.withLock { $0.bypassesCache } }
 
     /// The error that stopped the log, if one did.
     package var failure: LogError? { shared.failure }

@@ -26,19 +26,21 @@ struct LogWriter: ~Copyable {
     private let directory: String
     private let options: LogOptions
     private let spares: SpareSegments
-    private var file: DiskFile
-    private(set) var position: Int
+    private var file: SegmentFile
     private(set) var failure: LogError?
     /// Told how long each write and each sync took, in nanoseconds.
     var observer: DiskLog.DiskTimes?
+    /// When the first of the writes began that no sync has followed yet.
+    private var unsyncedSince: UInt64?
 
-    init(_ directory: String, _ options: LogOptions, _ spares: SpareSegments, file: consuming DiskFile, position: Int) {
+    init(_ directory: String, _ options: LogOptions, _ spares: SpareSegments, file: consuming SegmentFile) {
         self.directory = directory
         self.options = options
         self.spares = spares
         self.file = file
-        self.position = position
     }
+
+    var bypassesCache: Bool { file.bypassesCache }
 
     /// Writes a chunk and syncs it.
     mutating func write(_ chunk: borrowing LogChunk) throws(LogError) {
@@ -73,21 +75,25 @@ struct LogWriter: ~Copyable {
     }
 
     private mutating func append(_ bytes: Bytes, from start: Int) throws(DiskError) {
+        let acknowledged = file.position
         let began = Clock.monotonic()
-        defer { observer?.write(Clock.monotonic() - began) }
-        do { try file.write(bytes, start..<bytes.count, at: position, .logWrite) } catch {
+        unsyncedSince = unsyncedSince ?? began
+        do { try file.append(bytes, start..<bytes.count, .logWrite) } catch {
             // A disk tears at sectors, a short write anywhere; without this the half record would read as damage. None
             // of it was acknowledged. If it fails too, the error that is reported stays the first one.
-            try? file.truncate(to: position)
+            try? file.cut(to: acknowledged)
             throw error
         }
-        position += bytes.count - start
+        observer?.write(Clock.monotonic() - began)
         if case .fail(let errno) = Failpoint.logWritten.hit() { throw DiskError("write", file.path, errno) }
     }
 
-    private func sync() throws(DiskError) {
-        let began = Clock.monotonic()
-        try file.syncData(.logSync)
+    private mutating func sync() throws(DiskError) {
+        var began = Clock.monotonic()
+        // Past the page cache it is the write that waits for the disk; what the disk took is what times of syncs are watched for.
+        if file.bypassesCache, let unsyncedSince { began = unsyncedSince }
+        unsyncedSince = nil
+        try file.sync(.logSync)
         observer?.sync(Clock.monotonic() - began)
         if case .fail(let errno) = Failpoint.logSynced.hit() { throw DiskError("fdatasync", file.path, errno) }
     }
@@ -98,19 +104,19 @@ struct LogWriter: ~Copyable {
         if case .fail(let errno) = Failpoint.logCut.hit() { throw DiskError("cut", file.path, errno) }
         let path = directory + "/" + name.description
         let temporary = try spares.take()
-        let next = try DiskFile(opening: temporary, O_RDWR)
+        var next = try SegmentFile(opening: temporary, at: 0, bypassingCache: options.bypassesCache)
         let began = Clock.monotonic()
-        try next.write(bytes, bytes.indices, at: 0, .logWrite)
+        try next.append(bytes, bytes.indices, .logWrite)
         let written = Clock.monotonic()
-        try next.syncData(.logSync)
+        try next.sync(.logSync)
         observer?.write(written - began)
-        observer?.sync(Clock.monotonic() - written)
-        try file.truncate(to: position)
+        observer?.sync(Clock.monotonic() - (next.bypassesCache ? began : written))
+        try file.cut(to: file.position)
         try Disk.rename(temporary, to: path, .logCutRename)
         try Disk.syncDirectory(directory)
         if case .fail(let errno) = Failpoint.logCutRenamed.hit() { throw DiskError("cut", path, errno) }
-        file = try DiskFile(opening: path, O_RDWR)
-        position = bytes.count
+        next.wasRenamed(to: path)
+        file = next
     }
 
     private mutating func stickily(

@@ -7,7 +7,7 @@ import Linux
 
 final class SpareSegments: Sendable {
     /// The piece written at once; between pieces the log thread looks for work.
-    private static let pieceBytes = 1 << 20
+    static let pieceBytes = 1 << 20
 
     private struct State: ~Copyable {
         var file: DiskFile?
@@ -20,11 +20,13 @@ final class SpareSegments: Sendable {
 
     private let directory: String
     private let segmentBytes: Int
+    private let bypassesCache: Bool
     private let state = Mutex(State())
 
-    init(_ directory: String, segmentBytes: Int) {
+    init(_ directory: String, _ options: LogOptions) {
         self.directory = directory
-        self.segmentBytes = segmentBytes
+        segmentBytes = DiskBlocks.roundedUp(options.segmentBytes)
+        bypassesCache = options.bypassesCache
     }
 
     /// Removes spares a former process left.
@@ -73,15 +75,16 @@ final class SpareSegments: Sendable {
             let path = directory + "/\(state.count % 2).tmp"
             try Disk.remove(path)
             if case .fail(let errno) = Failpoint.logSpare.hit() { throw DiskError("fallocate", path, errno) }
-            let file = try DiskFile(opening: path, O_RDWR | O_CREAT | O_EXCL)
+            var file = try DiskFile(opening: path, O_RDWR | O_CREAT | O_EXCL)
             try file.allocate(segmentBytes)
+            if bypassesCache { file.bypassCache() }
             state.file = consume file
             state.filledBytes = 0
             state.count += 1
             return
         }
         let count = min(SpareSegments.pieceBytes, segmentBytes - state.filledBytes)
-        try state.file?.writeZeros(count, at: state.filledBytes)
+        try state.file?.fillWithZeros(state.filledBytes..<(state.filledBytes + count))
         // Synced piece by piece, so that no large write-back stands in the way of the log's own syncs.
         try state.file?.syncData()
         state.filledBytes += count
@@ -94,15 +97,10 @@ final class SpareSegments: Sendable {
 }
 
 extension DiskFile {
-    /// Kept for good: small.
-    private static let zeros = [UInt8](repeating: 0, count: 128 << 10)
-
-    func writeZeros(_ count: Int, at offset: Int) throws(DiskError) {
-        var done = 0
-        while done < count {
-            let piece = min(count - done, DiskFile.zeros.count)
-            try write(DiskFile.zeros, 0..<piece, at: offset + done)
-            done += piece
+    mutating func fillWithZeros(_ range: Range<Int>) throws(DiskError) {
+        let zeros = try DiskBlocks(count: min(range.count, SpareSegments.pieceBytes))
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: zeros.count) {
+            try write(zeros, 0..<min(zeros.count, range.upperBound - start), at: start)
         }
     }
 }

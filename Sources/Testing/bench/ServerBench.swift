@@ -10,7 +10,8 @@ struct BenchOptions {
     var rounds = 3
     var seconds = 2.0
     var keys = 1_000_000
-    var port = 33_100
+    /// Below those the kernel gives to whoever asks for any.
+    var port = 23_100
     var covey = RealTools.root + "/.build/release/covey"
     var write: String?
     /// Nothing is started and compared: the load goes to a server that is there, so many calls.

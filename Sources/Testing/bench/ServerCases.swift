@@ -190,12 +190,13 @@ final class ServerCases {
     /// One put at a time, beside what the disk alone takes for it. A client that sleeps until its answer comes pays for being
     /// woken, as the server does for the request; one that polls shows what is left without its own part.
     private func putOne() {
-        let disk = BareDisk(folder + "/bare")
-        for polls in [false, true] { putOne(disk, polls: polls) }
+        let disks = BareDisk.Kind.allCases.map { BareDisk("\(folder)/bare-\($0)", $0) }
+        for polls in [false, true] { putOne(disks, polls: polls) }
     }
 
-    private func putOne(_ disk: BareDisk, polls: Bool) {
-        var (ours, theirs, bare) = (Outcome(), Outcome(), Latencies())
+    private func putOne(_ disks: [BareDisk], polls: Bool) {
+        var (ours, theirs) = (Outcome(), Outcome())
+        var bare = disks.map { _ in Latencies() }
         let load = { (server: MeasuredServer) -> Outcome in
             let load = UnaryLoad(
                 .init(
@@ -206,17 +207,19 @@ final class ServerCases {
         }
         // What the disk takes changes from one second to the next: short turns.
         for _ in 0..<(options.rounds * 10) {
-            disk.measure(seconds: options.seconds / 20, into: &bare)
+            for i in disks.indices { disks[i].measure(seconds: options.seconds / 20, into: &bare[i]) }
             ours.merge(measured(covey, load))
-            disk.measure(seconds: options.seconds / 20, into: &bare)
+            for i in disks.indices { disks[i].measure(seconds: options.seconds / 20, into: &bare[i]) }
             if let etcd { theirs.merge(measured(etcd, load)) }
         }
         var lines = figures(&ours, &theirs, (nil, nil, nil))
-        let alone = bare.percentile(0.5)
-        lines.append(
-            Figure(
-                name: "p50 over a bare write + fdatasync (\(fixed(alone, 0)) us)", unit: "x",
-                ours: ours.latencies.percentile(0.5) / alone, theirs: theirs.latencies.percentile(0.5) / alone, limit: 1.3))
+        for (i, name) in ["the file grows", "blocks are there"].enumerated() {
+            let alone = bare[i].percentile(0.5)
+            lines.append(
+                Figure(
+                    name: "p50 over a bare write + fdatasync, \(name) (\(fixed(alone, 0)) us)", unit: "x",
+                    ours: ours.latencies.percentile(0.5) / alone, theirs: theirs.latencies.percentile(0.5) / alone, limit: 1.3))
+        }
         report.add("put, one client at a time" + (polls ? ", the client polls" : ""), lines)
     }
 

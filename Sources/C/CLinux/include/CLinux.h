@@ -34,6 +34,9 @@ uint32_t covey_event_bits(const struct epoll_event *event);
 // Gives the blocks of a part of a file back to the file system; its length stays. 0, or errno.
 int covey_punch_hole(int descriptor, int64_t offset, int64_t length);
 
+// Whether writes to a file go past the page cache (O_DIRECT). 0, or errno.
+int covey_bypass_cache(int descriptor, int bypass);
+
 // Has the kernel begin to write what a file has in memory; does not wait. 0, or errno.
 int covey_start_writeback(int descriptor);
 
