@@ -116,6 +116,37 @@ private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
     }
 }
 
+@Suite struct `Lines of an interactive watch` {
+    private func read(_ line: String) -> InteractiveWatchLine { InteractiveWatchLine(line, .init(key: "", rangeEnd: "")) }
+
+    @Test(
+        arguments: [
+            ("watch a --bad", "unknown flag: --bad"),
+            ("watch a --rev=x", #"invalid argument "x" for "--rev" flag: strconv.ParseInt: parsing "x": invalid syntax"#),
+        ])
+    func `end the program with flags that are none`(line: String, message: String) {
+        guard case .wrong(let failure) = read(line) else { return record("\(line) is \(read(line))") }
+        #expect(failure == CtlFailure(.badArguments, message))
+    }
+
+    @Test(arguments: [
+        ("put a b", "Invalid command put a b (only support watch)"), ("", "Invalid command:  (watch and progress supported)"),
+        ("watch", "Invalid command watch (command type or key is not provided)"),
+    ])
+    func `are passed over when they are something else`(line: String, message: String) {
+        guard case .refused(let text) = read(line) else { return record("\(line) is \(read(line))") }
+        #expect(text == message)
+    }
+
+    @Test func `are watches and questions`() {
+        guard case .progress = read("progress") else { return record("no question") }
+        guard case .watch(let arguments) = read("watch a --rev 3") else { return record("no watch") }
+        #expect(arguments.range == KeyRange(key: bytes("a"), end: []) && arguments.revision == 3)
+    }
+
+    private func record(_ what: String) { Issue.record("\(what)") }
+}
+
 @Suite struct Keys {
     @Test(
         arguments: [

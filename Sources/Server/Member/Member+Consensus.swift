@@ -190,7 +190,7 @@ extension Member {
         }
         if applied.hasChanges, let watches { hub.notify(state.kv, watches) }
         perform(applied.effect, entry)
-        checkQuota()
+        if let request, RequestKind.takesRoom(request.kind) { checkQuota() }
         if !data.isEmpty { applyTimes?.applied(request?.kind ?? RequestKind.legacy, data, ok: !applied.hasFailed) }
     }
 

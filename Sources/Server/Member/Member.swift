@@ -401,6 +401,8 @@ package final class Member {
             })
     }
 
+    /// After a request that takes room: one that was on its way while there was some may have been too much. No other request
+    /// raises the alarm, so one that was disarmed before there is room stays so until somebody writes.
     func checkQuota() {
         guard !quotaAlarmProposed, settings.quotaBytes != nil, !state.alarms.isOutOfSpace else { return }
         if !hasRoom(for: 1) { raiseNoSpace() }

@@ -340,6 +340,15 @@ def metrics(place):
         if "OK" not in full:
             break
     check("etcdserver: mvcc: database space exceeded" in full, "the quota holds", full)
+    # Only who writes raises the alarm: disarmed before there is room it stays so until then.
+    m.say("alarm", "disarm", expect="alarm:NOSPACE")
+    check(m.say("alarm", "list") == "", "no alarm without a write")
+    m.say("lease", "list")
+    check(m.say("alarm", "list") == "", "and none by a read")
+    tool = m.ctl("put", "big", "b" * 4096)
+    tool.wait()
+    check("database space exceeded" in tool.text, "there is no more room than before", tool.text)
+    m.say("alarm", "list", expect="alarm:NOSPACE")
     before = m.status()
     m.say("compact", str(before["header"]["revision"]), "--physical", expect="compacted revision")
     m.say("defrag", expect="Finished defragmenting etcd member")

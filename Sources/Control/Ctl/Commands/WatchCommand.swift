@@ -63,6 +63,7 @@ enum WatchCommand {
         for await line in InputLines.stream() {
             switch InteractiveWatchLine(line, environment) {
             case .refused(let text): session.console.errorLine(text)
+            case .wrong(let failure): throw failure
             case .progress:
                 for feed in feeds {
                     do { try await feed.requestProgress() } catch {
@@ -72,6 +73,8 @@ enum WatchCommand {
             case .watch(let arguments):
                 let feed = WatchFeed(session.client, arguments.request, lost: session.console.lostWatch)
                 feeds.append(feed)
+                // The next line may ask how far this one is.
+                await feed.begin()
                 Task {
                     do throws(CtlFailure) { try await follow(arguments, feed, session) } catch {
                         // A program that fails, or a format that cannot be written, ends everything, as ever.

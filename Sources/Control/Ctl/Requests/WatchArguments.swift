@@ -75,6 +75,8 @@ package enum InteractiveWatchLine: Sendable {
     case progress
     /// Goes to standard error; the next line is read.
     case refused(String)
+    /// A flag that is none, or has no value of its kind: ends the program, as `watch` itself does.
+    case wrong(CtlFailure)
 
     private static let parser: CommandLineParser = {
         var root = Command("etcdctl")
@@ -102,7 +104,7 @@ package enum InteractiveWatchLine: Sendable {
         }
         guard first == "watch" else { return .refused("Invalid command \(line) (only support watch)") }
         let result: CommandLineResult
-        do { result = try parser.parse(words) } catch { throw .arguments(error.description) }
+        do { result = try parser.parse(words) } catch { return .wrong(.arguments(error.description)) }
         guard case .run(let parsed) = result else { throw .arguments("flag: help requested") }
         return .watch(try WatchArguments(parsed, environment))
     }

@@ -12,6 +12,8 @@ actor WatchFeed {
     private var stream: RawStream<WatchRequest, WatchResponse>?
     private var isOver = false
     private var failures = 0
+    /// What `begin` met that is news.
+    private var early: WatchResponse?
     /// Told once about each time the connection is lost.
     private let lost: @Sendable (ClientError) -> Void
 
@@ -21,9 +23,20 @@ actor WatchFeed {
         self.lost = lost
     }
 
+    /// Returns when the server has said that it watches, or that it does not.
+    func begin() async { early = await take(untilCreated: true) }
+
     /// The next answer with something in it: events, progress, or that the server ended the watch, which is the last.
     /// Nil at the end, also when the task is cancelled.
     func next() async -> WatchResponse? {
+        if let answer = early {
+            early = nil
+            return answer
+        }
+        return await take(untilCreated: false)
+    }
+
+    private func take(untilCreated: Bool) async -> WatchResponse? {
         while !isOver && !Task.isCancelled {
             do throws(ClientError) {
                 guard let answer = try await opened().next() else {
@@ -37,8 +50,8 @@ actor WatchFeed {
                 }
                 note(answer)
                 // The answer to the creation is not news.
-                if answer.created { continue }
-                return answer
+                if !answer.created { return answer }
+                if untilCreated { return nil }
             } catch {
                 stream = nil
                 if error.is(EtcdError.noLeader) || isFinal(error) {

@@ -8,6 +8,9 @@ import Wire
 
 /// Field numbers of the request kinds, as they stand in an entry.
 package enum RequestKind {
+    /// Counted against the quota.
+    package static func takesRoom(_ kind: UInt32) -> Bool { kind == put || kind == txn || kind == leaseGrant }
+
     package static let legacy: UInt32 = 2
     package static let range: UInt32 = 3
     package static let put: UInt32 = 4
