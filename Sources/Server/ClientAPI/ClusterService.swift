@@ -42,7 +42,7 @@ extension ClientAPI {
                     try propose(change, reply) { [unowned self] in
                         var response = MemberRemoveResponse()
                         response.header = header(revision: false)
-                        response.members = memberList()
+                        response.members = memberList().filter { $0.id != change.id.rawValue }
                         return response.encoded()
                     }
                 } catch { member.respond(reply, .failure(error)) }
@@ -155,8 +155,13 @@ extension ClientAPI {
         try check(change)
         let entry = change.entry(isLearner: state.membership[change.id]?.isLearner ?? false)
         var message = RaftPB.ConfChange()
+        let removesSelf = change == .remove(member.identity.member)
         message.id = member.registerID(
-            .body { [unowned self] result in member.respond(reply, result.map { _ in done() }) })
+            .body { [unowned self] result in
+                // Others may say that this member is removed before its own log does. What was asked for has come true then.
+                let result = removesSelf && member.isExpelled ? .success([]) : result
+                member.respond(reply, result.map { _ in done() })
+            })
         message.type = .init(rawValue: entry.kind)
         message.nodeId = change.id.rawValue
         message.context = entry.context

@@ -51,6 +51,9 @@ extension Member {
 
     private func leadershipChanged(_ soft: SoftState) {
         state.raftTerm = raft.term
+        let stoodBefore = stands
+        stands = soft.role == .preCandidate || soft.role == .candidate
+        if stands && !stoodBefore { report("\(identity.member) is starting a new election at term \(raft.term)", []) }
         let hadLeader = metrics.leader != .none
         metrics.leader = soft.leader
         if soft.role != .leader {

@@ -17,25 +17,36 @@ extension Member {
     /// `waiter` was answered with so many bytes by applying `data`.
     func noteSlowRequest(_ waiter: Waiter, _ data: Bytes, answer: Int) {
         // The clock is asked only when it may matter: this is on the way of every put.
-        let limit = settings.slowRequest
+        let limit = min(settings.slowRequest, settings.slowApply)
         guard
             loop.now &- waiter.started > limit || lastSync.ended > waiter.started && lastSync.took > limit / 2
                 || state.kv.changes.count > 1000
         else { return }
         let now = Linux.Clock.monotonic()
-        let took = now &- waiter.started
-        guard took > settings.slowRequest, now > waiter.started else { return }
-        metrics.slowApplies += 1
+        guard now > waiter.started else { return }
+        let took = now - waiter.started
         // A sync inside this turn is over before anything is applied.
         let turn = max(loop.now, waiter.started, lastSync.ended)
+        let applying = now &- turn
+        guard took > settings.slowRequest || applying > settings.slowApply else { return }
+        metrics.slowApplies += 1
+        let expected = took > settings.slowRequest ? settings.slowRequest : settings.slowApply
         warn(
             "apply request took too long",
             [
-                ("took", milliseconds(took)), ("expected-duration", milliseconds(settings.slowRequest)), ("prefix", ""),
+                ("took", SlowRequest.shown(took)), ("expected-duration", SlowRequest.shown(expected)), ("prefix", ""),
                 ("request", SlowRequest.text(data)), ("response", "size:\(answer)"),
-                ("until-committed", milliseconds(turn - waiter.started)), ("applying", milliseconds(now &- turn)),
-                ("last-fdatasync", lastSync.ended >= waiter.started ? milliseconds(lastSync.took) : "before it"),
+                ("until-committed", SlowRequest.shown(turn - waiter.started)), ("applying", SlowRequest.shown(applying)),
+                ("last-fdatasync", lastSync.ended >= waiter.started ? SlowRequest.shown(lastSync.took) : "before it"),
                 ("pending", "\(waiters.count)"),
+            ])
+        guard took > settings.slowRequest, let method = SlowRequest.method(data) else { return }
+        // The same in the words that tools look for.
+        warn(
+            "request stats",
+            [
+                ("time spent", SlowRequest.shown(took)), ("response type", method),
+                ("request size", "\(data.count)"), ("response size", "\(answer)"), ("request content", SlowRequest.text(data)),
             ])
     }
 
@@ -45,19 +56,36 @@ extension Member {
         warn(
             "linearizable read took too long",
             [
-                ("took", milliseconds(took)), ("expected-duration", milliseconds(settings.slowRequest)),
-                ("until-asked", milliseconds(max(asked, started) - started)),
-                ("until-confirmed", milliseconds(max(confirmed, asked) - asked)),
-                ("until-applied", milliseconds(loop.now &- max(confirmed, asked))),
+                ("took", SlowRequest.shown(took)), ("expected-duration", SlowRequest.shown(settings.slowRequest)),
+                ("until-asked", SlowRequest.shown(max(asked, started) - started)),
+                ("until-confirmed", SlowRequest.shown(max(confirmed, asked) - asked)),
+                ("until-applied", SlowRequest.shown(loop.now &- max(confirmed, asked))),
             ])
     }
-
-    private func milliseconds(_ nanoseconds: UInt64) -> String { "\(nanoseconds / 1_000_000)ms" }
 }
 
 /// A proposed request in one line.
 enum SlowRequest {
     private static let keyBytesShown = 128
+
+    /// A duration as etcd writes it where the unit is concerned; whole ones of that unit.
+    static func shown(_ nanoseconds: UInt64) -> String {
+        if nanoseconds < 1_000 { return "\(nanoseconds)ns" }
+        return nanoseconds < 1_000_000 ? "\(nanoseconds / 1_000)\u{b5}s" : "\(nanoseconds / 1_000_000)ms"
+    }
+
+    /// The call that a proposal came from; nil for those that are quick, and for the members' own.
+    static func method(_ data: Bytes) -> String? {
+        switch (try? InternalRaftRequestView(decoding: data.rawSpan))?.kindField {
+        case RequestKind.put: "/etcdserverpb.KV/Put"
+        case RequestKind.deleteRange: "/etcdserverpb.KV/DeleteRange"
+        case RequestKind.txn: "/etcdserverpb.KV/Txn"
+        case RequestKind.compaction: "/etcdserverpb.KV/Compact"
+        case RequestKind.leaseGrant: "/etcdserverpb.Lease/LeaseGrant"
+        case RequestKind.leaseRevoke: "/etcdserverpb.Lease/LeaseRevoke"
+        default: nil
+        }
+    }
 
     static func text(_ data: Bytes) -> String {
         guard let view = try? InternalRaftRequestView(decoding: data.rawSpan) else { return "size:\(data.count)" }

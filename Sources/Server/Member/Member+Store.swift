@@ -117,7 +117,9 @@ extension Member {
     private func forgetEntries() {
         guard !keepsLog else { return }
         let kept = isAlone ? 64 : settings.catchUpEntries
-        guard storedIndex > kept, storedIndex - kept > raft.firstIndex + 1_000 else { return }
+        // Many at once; but who wants few of them kept gets few.
+        let step = isAlone ? 1_000 : min(1_000, settings.catchUpEntries)
+        guard storedIndex > kept, storedIndex - kept > raft.firstIndex + step else { return }
         raft.compact(to: min(storedIndex - kept, raft.appliedIndex))
     }
 

@@ -40,6 +40,7 @@ package final class Member {
         package var progressInterval: UInt64 = 600_000_000_000
         package var serverVersion = "3.5.21"
         package var slowRequest: UInt64 = 300_000_000
+        package var slowApply: UInt64 = 100_000_000
         package var preVote = true
         package var strictReconfiguration = true
         package var advancesFirstElection = true
@@ -116,7 +117,7 @@ package final class Member {
     package var waitingProposals: Int { waiters.count }
     package internal(set) var isStopped = false
     /// Removed from the cluster, about to stop.
-    private(set) var isExpelled = false
+    package private(set) var isExpelled = false
 
     /// Monotonic.
     private var lastTick: UInt64 = 0
@@ -165,6 +166,8 @@ package final class Member {
     /// Of the kept .snap files, oldest first.
     var snapshotIndexes: [LogIndex]
     var quotaAlarmProposed = false
+    /// Asks for votes.
+    var stands = false
 
     // Transfers
     let transfers = Worker(name: "transfers")

@@ -23,7 +23,7 @@ final class MetricsFeed {
     /// Asked of the pages when somebody looks.
     var healthChecks: () -> (successes: UInt64, failures: UInt64) = { (0, 0) }
 
-    init(_ configuration: ServerConfiguration, _ api: ClientAPI, streams: Set<String>) {
+    init(_ configuration: ServerConfiguration, _ api: ClientAPI, streams: Set<String>, _ logger: Logger) {
         self.configuration = configuration
         self.api = api
         server = api.server
@@ -49,13 +49,7 @@ final class MetricsFeed {
             guard method >= 0, Int(method) < labels.count else { return }
             handled.child([code.name] + labels[Int(method)]).increment()
         }
-        if let durations = metrics.grpc.handlingSeconds {
-            let children = labels.map { durations.child($0) }
-            server.observeDuration = { method, nanoseconds in
-                guard method >= 0, Int(method) < children.count else { return }
-                children[Int(method)].observe(nanoseconds: nanoseconds)
-            }
-        }
+        observeDurations(logger)
         api.member.families = metrics
         let families = metrics.server
         ServerMetrics.announce(families.version, api.member.settings.serverVersion)
@@ -64,6 +58,22 @@ final class MetricsFeed {
         families.quotaBackendBytes.set(configuration.quotaBytes ?? 0)
         for gate in FeatureGates.known {
             families.featureEnabled(gate.name, gate.stage.rawValue.uppercased()).set(configuration.gates[gate.name])
+        }
+    }
+
+    /// Costs each call two looks at the clock, so only for who wants to know: of each call at level debug, or in the metrics.
+    private func observeDurations(_ logger: Logger) {
+        let children = metrics.grpc.handlingSeconds.map { durations in labels.map { durations.child($0) } }
+        let isTold = logger.isOn(.debug)
+        guard children != nil || isTold else { return }
+        let (paths, isStream) = (server.router.paths, isStream)
+        server.observeDuration = { method, nanoseconds in
+            guard method >= 0, Int(method) < paths.count else { return }
+            if let children { children[Int(method)].observe(nanoseconds: nanoseconds) }
+            guard isTold, !isStream[Int(method)] else { return }
+            logger.debug(
+                "request stats",
+                ["time spent": .text(SlowRequest.shown(nanoseconds)), "response type": .text(paths[Int(method)])])
         }
     }
 

@@ -358,6 +358,7 @@ final class RunningServer {
         if configuration.batchLimit > 0 { settings.batchLimit = Int(configuration.batchLimit) }
         if configuration.watchProgressInterval > 0 { settings.progressInterval = UInt64(configuration.watchProgressInterval) }
         settings.slowRequest = UInt64(max(0, configuration.warningUnaryRequestDuration))
+        settings.slowApply = UInt64(max(0, configuration.warningApplyDuration))
         settings.preVote = configuration.preVote
         settings.strictReconfiguration = configuration.strictReconfigCheck
         settings.advancesFirstElection = configuration.initialElectionTickAdvance
@@ -407,7 +408,7 @@ final class RunningServer {
         let http = HTTPService(api, settings)
         self.http = http
         http.gateway.refusesNamedCertificates = configuration.clientTLS.requiresClientCertificate
-        let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys))
+        let feed = MetricsFeed(configuration, api, streams: Set(api.streams.keys), logger)
         self.feed = feed
         http.metrics = { [unowned feed] in feed.page() }
         http.checked = { [unowned feed] in feed.checked($0, $1, $2) }
