@@ -55,7 +55,7 @@ struct SegmentFile: ~Copyable {
 
     func sync(_ failpoint: Failpoint) throws(DiskError) { try file.syncData(failpoint) }
 
-    /// Cuts what was not acknowledged after a write failed. The segment is not written to again.
+    /// Cuts the room behind the log's end, or what was not acknowledged when a write failed. The segment is not written to again.
     func cut(to position: Int) throws(DiskError) { try file.truncate(to: position) }
 
     mutating func wasRenamed(to path: String) { file.path = path }

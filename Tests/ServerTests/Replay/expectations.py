@@ -310,6 +310,13 @@ tls-max-version: 'TLS1.3'
     m.stop()
 
 
+def slow_calls(place):
+    m = Member(place, "--warning-unary-request-duration=1us")
+    m.say("put", "k", "v", expect="OK")
+    m.log.expect("apply request took too long", "request stats", "/etcdserverpb.KV/Put")
+    m.stop()
+
+
 def metrics(place):
     m = Member(place, "--metrics=extensive", "--quota-backend-bytes=%d" % (13 * 4096))
     put = 'grpc_server_handling_seconds_count{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"}'
@@ -367,7 +374,7 @@ def main():
     options = parser.parse_args()
     place = Place(options.covey)
     try:
-        for group in (terminal, ports, certificates, settings, metrics):
+        for group in (terminal, ports, certificates, settings, slow_calls, metrics):
             if options.only in group.__name__:
                 group(place)
     finally:
